@@ -1,0 +1,98 @@
+"""Prompt learning for frozen models: a model, a task and a budget in; a better prompt and evidence out.
+
+    import promptology as pt
+
+    task = pt.load_task("tickets")
+    model = pt.model("minilm")
+    result = pt.fit(task, model, "template-search")
+    print(result.evidence)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from promptology.api import Comparison, Evaluation, Result, compare, evaluate, fit, load
+    from promptology.data.items import ClassLabel, Field, Item, Signature
+    from promptology.data.loaders import load_task
+    from promptology.data.task import Task
+    from promptology.errors import PromptologyError
+    from promptology.methods.registry import method
+    from promptology.methods.search.few_shot import FewShot
+    from promptology.methods.search.knn_demos import KNNDemos
+    from promptology.methods.search.manual import Manual
+    from promptology.methods.search.random_search import RandomSearch
+    from promptology.methods.search.spo import SPO
+    from promptology.methods.search.template_search import TemplateSearch
+    from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
+    from promptology.models.opening import model
+    from promptology.prompts.learned import Learned
+
+_HOME = {
+    "promptology.api": ("Comparison", "Evaluation", "Result", "compare", "evaluate", "fit", "load"),
+    "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
+    "promptology.data.loaders": ("load_task",),
+    "promptology.data.task": ("Task",),
+    "promptology.errors": ("PromptologyError",),
+    "promptology.methods.registry": ("method",),
+    "promptology.methods.search.few_shot": ("FewShot",),
+    "promptology.methods.search.knn_demos": ("KNNDemos",),
+    "promptology.methods.search.manual": ("Manual",),
+    "promptology.methods.search.random_search": ("RandomSearch",),
+    "promptology.methods.search.spo": ("SPO",),
+    "promptology.methods.search.template_search": ("TemplateSearch",),
+    "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
+    "promptology.models.opening": ("model",),
+    "promptology.prompts.learned": ("Learned",),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "SPO",
+    "Answer",
+    "ClassLabel",
+    "Comparison",
+    "Embeds",
+    "Evaluation",
+    "Failure",
+    "FewShot",
+    "Field",
+    "Generates",
+    "Item",
+    "KNNDemos",
+    "Learned",
+    "Manual",
+    "PromptologyError",
+    "RandomSearch",
+    "Request",
+    "Result",
+    "Scores",
+    "Signature",
+    "Task",
+    "TemplateSearch",
+    "__version__",
+    "compare",
+    "evaluate",
+    "fit",
+    "load",
+    "load_task",
+    "method",
+    "model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported at their first use, so that `import promptology` costs nothing.
+    if name not in _WHERE:
+        raise AttributeError(f"module 'promptology' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""`python -m promptology`."""
+
+from promptology.cli import main
+
+main()

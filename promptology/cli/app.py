@@ -1,0 +1,70 @@
+"""The application: commands, and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from promptology.errors import PromptologyError
+
+app = typer.Typer(
+    name="promptology",
+    help="Prompt learning for frozen models: a model, a task and a budget in; a better prompt and evidence out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from promptology import __version__
+
+        typer.echo(f"promptology {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 2 bad input or a model that refused, 130 interrupted."""
+    # Importing the files registers their commands.
+    from promptology.cli import catalogue, fitting, runs, saved, serving  # noqa: F401
+
+    try:
+        code = app(args=list(argv), standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except PromptologyError as error:
+        return complain(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.ctx.get_help() if error.ctx else error.format_message())
+        return 0
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "promptology"
+        return complain(f"{error.format_message()} (see {where} --help)")
+    except (KeyboardInterrupt, click.Abort):
+        return complain("interrupted; what was answered is kept, continue with `promptology resume`", 130)
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): point stdout at nothing so that its flush cannot fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def complain(message: str, code: int = 2) -> int:
+    """Print one line on standard error and return the exit code."""
+    from promptology.cli.showing import clean
+
+    print(f"promptology: {clean(' '.join(message.split()))}", file=sys.stderr)
+    return code

@@ -1,0 +1,64 @@
+"""methods: the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from promptology.cli.app import app
+from promptology.cli.showing import out, out_json
+
+METHODS = """List the methods with what each needs, or show one with its settings.
+
+Examples: promptology methods
+
+promptology methods spo"""
+
+
+@app.command(help=METHODS)
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="METHOD", help="Show this one with its settings.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List methods."""
+    from promptology.methods.registry import card_of, catalogue
+
+    cards = [card_of(name)] if name else list(catalogue().values())
+    entries = [_entry(card) for card in cards]
+    if as_json:
+        return out_json({"methods": entries})
+    if name:
+        return _show(entries[0])
+    for e in entries:
+        needs = "; ".join(f"{role} {' or '.join(access)}" for role, access in e["needs"].items())
+        labels = "labels" if e["labels"] else "no labels"
+        out(f"{e['method']:<17}{e['help']}")
+        out(f"{'':<17}learns {e['learns']}; needs {needs}; {labels}" + (f"; {e['paper']}" if e["paper"] else ""))
+
+
+def _entry(card: Any) -> dict[str, Any]:
+    from promptology.methods.registry import setting_help
+
+    return {
+        "method": card.slug,
+        "family": card.family,
+        "help": card.help,
+        "paper": card.paper,
+        "learns": card.learns,
+        "needs": {role: list(access) for role, access in card.needs.items()},
+        "optional": {role: list(access) for role, access in card.optional.items()},
+        "labels": card.labels,
+        "settings": [
+            {"name": f.name, "default": f.default, "help": setting_help(card.cls, f.name)} for f in card.settings
+        ],
+    }
+
+
+def _show(e: dict[str, Any]) -> None:
+    out(f"{e['method']}: {e['help']}")
+    out(f"learns {e['learns']}; " + ("needs labels" if e["labels"] else "needs no labels"))
+    for role, access in e["needs"].items():
+        out(f"role {role}: {' or '.join(access)}")
+    for setting in e["settings"]:
+        out(f"  --set {setting['name']}={setting['default']!s:<12} {setting['help']}")

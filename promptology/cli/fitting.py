@@ -1,0 +1,231 @@
+"""evaluate, fit, compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptology.cli.app import app
+from promptology.cli.options import Common, assignments, command_line, common, origin
+from promptology.cli.showing import Watcher, out, out_json, say
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, call nothing.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the method; may be repeated.")]
+
+EVALUATE = """Measure one prompt: score with a 95 % interval, parse rate, cost.
+
+Example: promptology evaluate --task tickets.csv --text message --label queue
+--model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt"""
+
+FIT = """Learn a better prompt with one method, with evidence and a ledger.
+
+Example: promptology fit --task tickets.csv --text message --label queue
+--model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls"""
+
+COMPARE = """Compare methods at equal budget on the same sealed items.
+
+Example: promptology compare --task tickets --model minilm
+--method manual --method knn-demos --method template-search"""
+
+
+@app.command(help=EVALUATE)
+@common
+def evaluate(
+    shared: Common,
+    split: Annotated[str, typer.Option("--split", help="test (its opening is counted), validation or train.")] = "test",
+) -> None:
+    """Measure one prompt."""
+    from promptology import api
+    from promptology.evidence.report import format_cost
+    from promptology.prompts.saving import PROMPT, load
+
+    watcher = Watcher()
+    task, model = shared.load(), shared.open(shared.model)
+    saved = shared.prompt is not None and (Path(shared.prompt) / PROMPT).is_file()
+    prompt: Any = load(shared.prompt or "") if saved else shared.start()
+    try:
+        result = api.evaluate(
+            task,
+            model,
+            prompt,
+            system=shared.system,
+            split=split,
+            budget=shared.budget,
+            progress=watcher.progress,
+            helpers=shared.helpers(),
+            command=command_line(sys.argv[1:]),
+            **shared.options(),
+        )
+    finally:
+        watcher.close()
+    if shared.json:
+        return out_json(result.document)
+    s, m = result.score, result.measured
+    tag = " (simulated model)" if result.document["model"]["simulated"] else ""
+    name = next(iter(result.metrics))
+    out(f"{name:<16} {s.value:.3f}   95 % interval {s.low:.3f} to {s.high:.3f}   {s.n} {split} items{tag}")
+    for other, value in list(result.metrics.items())[1:]:
+        out(f"{other:<16} {value:.3f}")
+    out(f"{'parse rate':<16} {m.parse_rate:.3f}   {m.missing} missing")
+    out(f"{'cost':<16} {format_cost(result.charged.to_json())}   paid now: {format_cost(result.paid.to_json())}")
+    out(f"{'per prediction':<16} {format_cost(m.per_prediction.to_json())}")
+    openings = result.document["task"]["test_openings"]
+    if split == "test" and openings > 1:
+        out(f"{'test openings':<16} {openings}: prompts chosen by this figure look better than they are")
+
+
+@app.command(help=FIT)
+@common
+def fit(
+    shared: Common,
+    method: Annotated[str, typer.Option("--method", help="Name of a method, see `promptology methods`.")] = "spo",
+    settings: Set = [],  # noqa: B006
+    out_folder: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where to save the prompt folder.")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="holdout or duel; default: what the labels allow.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")] = False,
+    expect: Annotated[str, typer.Option("--expect", hidden=True)] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Learn a better prompt."""
+    from promptology import api
+    from promptology.evidence.report import format_table, write
+
+    task, model = shared.load(), shared.open(shared.model)
+    if dry_run:
+        return show_plan(shared, [_plan(shared, task, model, method, assignments(settings))])
+    watcher = Watcher()
+    argv, nonce = sys.argv[1:], _nonce(shared)
+    options = {**shared.options(), "nonce": nonce}
+    _say_budget(shared, model)
+    try:
+        result = api.fit(
+            task,
+            model,
+            method,
+            helpers=shared.helpers(),
+            prompt=shared.start(),
+            system=shared.system,
+            budget=shared.budget,
+            settings=assignments(settings),
+            out=out_folder,
+            observe=watcher.observe,
+            progress=watcher.progress,
+            command=command_line(argv),
+            protocol=protocol,
+            retry_failed=retry_failed,
+            expect=expect,
+            origin=origin(argv, nonce),
+            **options,
+        )
+    finally:
+        watcher.close()
+    write(result.document, result.folder / "report.html")
+    folder = out_folder or result.folder / "prompt"
+    if shared.json:
+        return out_json({**result.document, "prompt_folder": str(folder), "report": str(result.folder / "report.html")})
+    out(format_table(result.document))
+    for warning in result.warnings:
+        out(f"note: {warning}")
+    out(f"\nprompt  {folder}\nreport  {result.folder / 'report.html'}")
+
+
+@app.command(help=COMPARE)
+@common
+def compare(
+    shared: Common,
+    method: Annotated[list[str], typer.Option("--method", help="Method to compare; repeat it.")],
+    settings: Annotated[list[str], typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="Setting of one method.")] = [],  # noqa: B006
+    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE.html", help="Where to write the report.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Compare methods."""
+    from promptology import api
+    from promptology.errors import UsageError
+    from promptology.evidence.report import format_table, write
+
+    by_method: dict[str, dict[str, str]] = {}
+    for name, value in assignments(settings).items():
+        slug, dot, key = name.partition(".")
+        if not dot or slug not in method:
+            raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(method)}")
+        by_method.setdefault(slug, {})[key] = value
+    task, model = shared.load(), shared.open(shared.model)
+    if dry_run:
+        return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method])
+    watcher = Watcher()
+    argv, nonce = sys.argv[1:], _nonce(shared)
+    _say_budget(shared, model)
+    try:
+        result = api.compare(
+            task,
+            model,
+            method,
+            helpers=shared.helpers(),
+            prompt=shared.start(),
+            system=shared.system,
+            budget=shared.budget,
+            settings=by_method,
+            observe=watcher.observe,
+            progress=watcher.progress,
+            command=command_line(argv),
+            origin=origin(argv, nonce),
+            **{**shared.options(), "nonce": nonce},
+        )
+    finally:
+        watcher.close()
+    report = out_file or result.folder / "report.html"
+    write(result.document, report)
+    if shared.json:
+        return out_json({**result.document, "report": str(report)})
+    out(format_table(result.document))
+    for arm in result.results:
+        for warning in arm.warnings:
+            out(f"note: {arm.method}: {warning}")
+    out(f"\nreport  {report}")
+
+
+def _nonce(shared: Common) -> str:
+    from promptology.evidence.fitting import new_nonce
+
+    return "" if shared.cache == "on" else shared.nonce or new_nonce()
+
+
+def _say_budget(shared: Common, model: Any) -> None:
+    from promptology.api import default_budget
+
+    if shared.budget is None:
+        say(f"note: no --budget given; using {default_budget(model)}")
+    if getattr(model, "simulated", False):
+        say("note: the model is simulated")
+
+
+def _plan(shared: Common, task: Any, model: Any, method: str, settings: dict[str, str]) -> dict[str, Any]:
+    from promptology import api
+
+    return api.plan(
+        task,
+        model,
+        method,
+        settings=settings,
+        prompt=shared.start(),
+        system=shared.system,
+        budget=shared.budget,
+        **shared.options(),
+    )
+
+
+def show_plan(shared: Common, plans: list[dict[str, Any]]) -> None:
+    """Print plans without running them."""
+    from promptology.evidence.report import format_cost
+
+    if shared.json:
+        return out_json({"plans": plans})
+    for p in plans:
+        learning = format_cost(p["learning"]) or "nothing" if p["learning"] else "not predicted by this method"
+        out(f"{p['method']}: learning {learning}; evidence at most {format_cost(p['evidence_at_most'])}")
+        out(f"  settings: {', '.join(f'{k}={v}' for k, v in p['settings'].items()) or 'none'}")
+        enough = "covers both" if p["covered"] else "does not cover both: the search or the evidence will be cut short"
+        out(f"  budget {p['budget']} {enough}")

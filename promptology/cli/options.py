@@ -1,0 +1,203 @@
+"""Options that evaluate, fit and compare share, and how they become tasks, models and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptology.errors import UsageError
+
+O = typer.Option  # noqa: E741  (an option per line reads best with a short name)
+
+
+@dataclass
+class Common:
+    """The grammar that is the same everywhere."""
+
+    task: Annotated[str, O("--task", "-t", metavar="FILE|FOLDER|NAME", help="CSV, TSV, JSON or JSONL file, a folder of splits, or a bundled task.")]
+    model: Annotated[str, O("--model", "-m", help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD" or "module:function".')]
+    text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
+    label: Annotated[str | None, O("--label", metavar="COL", help="Label column.")] = None
+    test: Annotated[str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")] = None
+    metric: Annotated[str | None, O("--metric", metavar="NAME|module:function", help="accuracy, macro-f1, micro-f1, exact-match, token-f1, or your function.")] = None
+    prompt: Annotated[str | None, O("--prompt", metavar="FILE|TEXT", help="Your current prompt: the start.")] = None
+    system: Annotated[str | None, O("--system", metavar="TEXT", help="System prompt of the start.")] = None
+    optimizer: Annotated[str | None, O("--optimizer", metavar="MODEL", help="Model that writes prompts; default: --model.")] = None
+    judge: Annotated[str | None, O("--judge", metavar="MODEL", help="Model that compares outputs; default: --model.")] = None
+    budget: Annotated[str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")] = None
+    evidence_share: Annotated[float, O("--evidence-share", help="Share of the budget kept for evidence.")] = 0.4
+    price: Annotated[str | None, O("--price", metavar="IN,OUT", help="US dollars per million tokens, in and out.")] = None
+    rpm: Annotated[float | None, O("--rpm", help="Requests per minute at most.")] = None
+    workers: Annotated[int | None, O("--workers", help="Requests in flight at most (default 16).")] = None
+    timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = None
+    max_tokens: Annotated[int | None, O("--max-tokens", help="Longest answer of the task's model, in tokens.")] = None
+    temperature: Annotated[float | None, O("--temperature", help="Temperature of the task's model (default 0).")] = None
+    key_env: Annotated[str | None, O("--key-env", metavar="NAME", help="Environment variable that holds the key.")] = None
+    cache: Annotated[str, O("--cache", metavar="on|off", help="Use answers of earlier runs.")] = "on"
+    missing: Annotated[float, O("--missing", help="Share of missing answers that stops the run.")] = 0.2
+    seed: Annotated[int, O("--seed", help="Seed of everything random.")] = 0
+    split_seed: Annotated[int, O("--split-seed", help="Seed of drawn splits, apart from --seed so that the test split stays sealed.")] = 0
+    json: Annotated[bool, O("--json", help="Print one JSON document; notes go to standard error.")] = False
+    nonce: Annotated[str, O("--nonce", hidden=True)] = ""
+
+    def load(self) -> Any:
+        """Return the task, with notes said aloud."""
+        from promptology.cli.showing import say
+        from promptology.data.loaders import load_task
+
+        task = load_task(
+            self.task,
+            text=self.text,
+            label=self.label,
+            test=self.test,
+            metric=self.metric,
+            split_seed=self.split_seed,
+        )
+        for note in task.notes:
+            say(f"note: {note}")
+        return task
+
+    def open(self, source: str) -> Any:
+        """Return a model from its text, with the connection settings of this command."""
+        from promptology.models.opening import model
+
+        if source.startswith("openai:"):
+            values = {"rpm": self.rpm, "workers": self.workers, "timeout": self.timeout, "key_env": self.key_env}
+            return model(source, **{k: v for k, v in values.items() if v is not None})
+        if source.partition(":")[0] not in ("hf", "simulated") and ":" in source:
+            return model(function(source), **({"workers": self.workers} if self.workers else {}))
+        return model(source)
+
+    def helpers(self) -> dict[str, Any]:
+        """Return the helper models that were named."""
+        given = {"optimizer": self.optimizer, "judge": self.judge}
+        return {role: self.open(source) for role, source in given.items() if source}
+
+    def start(self) -> str | None:
+        """Return the current prompt, read from a file where it names one."""
+        return read_prompt(self.prompt) if self.prompt is not None else None
+
+    def options(self, argv: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the run settings as keyword arguments of the public calls."""
+        if self.cache not in ("on", "off"):
+            raise UsageError(f"--cache is on or off, not {self.cache!r}")
+        sampling = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        sampling = {k: v for k, v in sampling.items() if v is not None}
+        return {
+            "seed": self.seed,
+            "cache": self.cache == "on",
+            "price": prices(self.price) if self.price else None,
+            "sampling": {"model": sampling} if sampling else {},
+            "evidence_share": self.evidence_share,
+            "missing": self.missing,
+            "nonce": self.nonce,
+        }
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the shared options; it receives them as its first argument, a `Common`."""
+    own = inspect.signature(command, eval_str=True).parameters
+    fields = {f.name: f for f in dataclasses.fields(Common)}
+    hints = inspect.get_annotations(Common, eval_str=True)
+    shared = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
+            annotation=hints[name],
+        )
+        for name, f in fields.items()
+    ]
+    rest = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in own.items() if n != "shared"]
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> Any:
+        given = Common(**{name: values.pop(name) for name in fields})
+        return command(given, **values)
+
+    wrapper.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*shared, *rest]}
+    return wrapper
+
+
+def function(source: str) -> Any:
+    """Return the function that "module:function" names, looked for in the current folder first."""
+    import importlib
+
+    module_name, _, name = source.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+        from promptology.models.opening import FORMS
+
+        raise UsageError(f"unknown model {source!r}: {FORMS}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as error:
+        raise UsageError(f"model {source!r}: cannot import {module_name}: {error}") from None
+    finally:
+        sys.path.pop(0)
+    if not callable(found):
+        raise UsageError(f"model {source!r}: {module_name} has no function {name!r}")
+    return found
+
+
+def read_prompt(given: str) -> str:
+    """Return the text of a prompt that is given as itself or as a file."""
+    path = Path(given)
+    try:
+        is_file = len(given) < 4096 and "\n" not in given and path.is_file()
+    except OSError:
+        is_file = False
+    if not is_file:
+        return given
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"prompt file {given} is not UTF-8 text") from None
+    if not text:
+        raise UsageError(f"prompt file {given} is empty")
+    return text
+
+
+def prices(text: str) -> tuple[float, float]:
+    """Return (in, out) from "IN,OUT"."""
+    try:
+        price_in, price_out = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--price takes two figures IN,OUT in dollars per million tokens, got {text!r}") from None
+    if price_in < 0 or price_out < 0:
+        raise UsageError(f"--price cannot be negative, got {text!r}")
+    return price_in, price_out
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, str]:
+    """Return FIELD=VALUE pairs as a mapping."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes FIELD=VALUE, got {pair!r}")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return the command as a user would type it again."""
+    return shlex.join(["promptology", *argv])
+
+
+def origin(argv: Sequence[str], nonce: str) -> Mapping[str, Any]:
+    """Return how to start this command again from anywhere."""
+    again = list(argv)
+    if nonce and "--nonce" not in again:
+        again += ["--nonce", nonce]
+    return {"argv": again, "cwd": str(Path.cwd())}

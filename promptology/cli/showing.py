@@ -1,0 +1,76 @@
+"""What the command line shows: notes and progress on standard error, one document on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from promptology.run.meter import Meter
+from promptology.run.progress import Bar
+
+_KEEP = "\n\t"
+
+
+def clean(text: str) -> str:
+    """Return text that a terminal shows and never obeys: control and direction characters become visible escapes."""
+    return "".join(
+        c if c in _KEEP or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co") else f"\\u{ord(c):04x}" for c in text
+    )
+
+
+def out(text: str) -> None:
+    """Print a result on standard output."""
+    print(clean(text))
+
+
+def out_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Print a note on standard error."""
+    print(clean(text), file=sys.stderr)
+
+
+class Watcher:
+    """Shows a run as it goes: notes, a progress bar on a terminal, one line per recorded step."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.bar = Bar(sys.stderr)
+        self.quiet = quiet
+
+    def observe(self, event: str, values: Mapping[str, Any]) -> None:
+        """Show an event of the run."""
+        if event == "track":
+            self.bar.step(str(values["label"]), int(values["done"]), values["total"])
+        elif event == "note":
+            self._line(f"note: {values['text']}")
+        elif event == "arm":
+            self._line(f"[{values['number']}/{values['total']}] {values['method']}")
+        elif event == "run":
+            self._line(f"run {values['id']}" + (", continued" if values["resumed"] else ""))
+        elif event == "phase":
+            self.bar.label = str(values["name"])
+        else:
+            self._line(f"  {event}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
+
+    def progress(self, meter: Meter, role: str, n: int) -> None:
+        """Advance the bar."""
+        self.bar.advance(meter, role, n)
+
+    def _line(self, text: str) -> None:
+        self.bar.clear()
+        if not self.quiet:
+            say(text)
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        self.bar.clear()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)[:80]

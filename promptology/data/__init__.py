@@ -1,0 +1,1 @@
+"""Items, tasks, metrics, loaders and bundled tasks."""

@@ -1,0 +1,206 @@
+"""Task: items in splits, a signature and a metric; the labels of the test split are sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from promptology.data.items import SEALED, ClassLabel, Field, Item, Signature, digest
+from promptology.data.metrics import Metric, as_metric, default_metric
+from promptology.data.splits import DEFAULT_SHARES, draw, hold_out
+from promptology.errors import UsageError
+
+Row = Item | Mapping[str, Any] | tuple[Any, Any] | str
+
+SPLITS = ("train", "validation", "test", "unlabeled")
+
+
+class Task:
+    """What is to be done: items in splits, what goes in and comes out, and how an answer is scored.
+
+    `train`, `validation`, `test` and `unlabeled` take rows: `Item`s, mappings with a "label" key, (input, label)
+    pairs, or plain strings (inputs without a label). Where only `train` is given, validation and test are drawn from
+    it, stratified by label, by `split_seed` (independent of any run's seed, so that a test split stays sealed over
+    repeated runs). A task may have no items at all, or no labels.
+
+    Raises UsageError for rows that cannot be read, duplicate ids, a single class, or labels outside `classes`.
+    """
+
+    def __init__(
+        self,
+        train: Iterable[Row] = (),
+        validation: Iterable[Row] | None = None,
+        test: Iterable[Row] | None = None,
+        unlabeled: Iterable[Row] = (),
+        *,
+        signature: Signature | None = None,
+        metric: Metric | str | Callable[..., float] | None = None,
+        classes: Sequence[str | ClassLabel] | None = None,
+        instruction: str = "",
+        label: str = "label",
+        name: str = "task",
+        split_seed: int = 0,
+        shares: Mapping[str, float] = DEFAULT_SHARES,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.notes = tuple(notes)
+        given = {
+            "train": _items(train, "train", label),
+            "validation": None if validation is None else _items(validation, "validation", label),
+            "test": None if test is None else _items(test, "test", label),
+            "unlabeled": _items(unlabeled, "unlabeled", label),
+        }
+        self.split_seed = split_seed
+        splits = _complete(given, shares, split_seed)
+        for split in SPLITS:
+            _check_ids(splits[split], split)
+        self.signature = signature or _infer_signature(splits, classes, instruction)
+        _check_labels(splits, self.signature)
+        self.metric = as_metric(metric) if metric is not None else default_metric(self.signature)
+        self.train: tuple[Item, ...] = tuple(splits["train"])
+        self.validation: tuple[Item, ...] = tuple(splits["validation"])
+        self.unlabeled: tuple[Item, ...] = tuple(splits["unlabeled"])
+        self._sealed: tuple[Item, ...] = tuple(splits["test"])
+        self.test: tuple[Item, ...] = tuple(i.with_target(SEALED) if i.labelled else i for i in self._sealed)
+
+    def open_test(self) -> tuple[Item, ...]:
+        """Return the test items with their labels. For evidence alone, which counts and prints every opening."""
+        return self._sealed
+
+    def with_prompt(self, instruction: str | None = None, system: str | None = None) -> Task:
+        """Return the same task starting from another prompt; items are shared, the seal stays."""
+        return self._with(signature=self.signature.with_prompt(instruction, system))
+
+    def with_metric(self, metric: Metric | str | Callable[..., float]) -> Task:
+        """Return the same task scored by another metric."""
+        return self._with(metric=as_metric(metric))
+
+    def _with(self, **changes: Any) -> Task:
+        other = object.__new__(Task)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.update(changes)
+        return other
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the test split has labels to score against."""
+        return bool(self._sealed) and all(i.labelled for i in self._sealed)
+
+    def fingerprint(self) -> str:
+        """Hash of items, splits, signature and metric: two tasks with one fingerprint are the same task."""
+        return digest({"items": self.items_fingerprint(), "signature": self.signature.to_json(), "metric": self.metric.name})
+
+    def items_fingerprint(self) -> str:
+        """Hash of the items and their splits alone, by which openings of a test split are counted."""
+        cached: str | None = self.__dict__.get("_items_fingerprint")
+        if cached is None:
+            cached = digest(
+                [
+                    [split, i.id, dict(i.inputs), i._target]
+                    for split, items in self._all().items()
+                    for i in items
+                ]
+            )
+            self.__dict__["_items_fingerprint"] = cached
+        return cached
+
+    def _all(self) -> dict[str, tuple[Item, ...]]:
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self._sealed,
+            "unlabeled": self.unlabeled,
+        }
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(items)} {split}" for split, items in self._all().items() if items)
+        return f"Task({self.name!r}: {sizes or 'no items'}; {self.signature.output}; {self.metric.name})"
+
+
+def _items(rows: Iterable[Row], split: str, label: str) -> list[Item]:
+    return [_item(row, f"{split}-{n}", label) for n, row in enumerate(rows)]
+
+
+def _item(row: Row, id: str, label: str) -> Item:
+    if isinstance(row, Item):
+        return row
+    if isinstance(row, str):
+        return Item(id, {"text": row})
+    if isinstance(row, tuple) and len(row) == 2:
+        source, target = row
+        return Item(id, dict(source) if isinstance(source, Mapping) else {"text": str(source)}, target)
+    if isinstance(row, Mapping):
+        inputs = {k: v for k, v in row.items() if k not in (label, "id")}
+        if not inputs:
+            raise UsageError(f"row {id} has no input column besides {label!r} and 'id'")
+        return Item(str(row.get("id", id)), inputs, row.get(label))
+    raise UsageError(f"row {id} is a {type(row).__name__}; use an Item, a mapping, an (input, label) pair or a string")
+
+
+def _complete(
+    given: Mapping[str, list[Item] | None], shares: Mapping[str, float], seed: int
+) -> dict[str, list[Item]]:
+    """Draw the splits that were not given from the training items."""
+    train = given["train"] or []
+    validation, test = given["validation"], given["test"]
+    if validation is None and test is None:
+        train, validation, test = draw(train, shares, seed)
+    elif validation is None:
+        train, validation = hold_out(train, shares["validation"] / (shares["validation"] + shares["train"]), seed)
+    elif test is None:
+        train, test = hold_out(train, shares["test"], seed)
+    return {
+        "train": train,
+        "validation": validation or [],
+        "test": test or [],
+        "unlabeled": given["unlabeled"] or [],
+    }
+
+
+def _check_ids(items: Sequence[Item], split: str) -> None:
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise UsageError(f"{split}: id {item.id!r} appears twice; ids must be unique")
+        seen.add(item.id)
+
+
+def _infer_signature(
+    splits: Mapping[str, list[Item]], classes: Sequence[str | ClassLabel] | None, instruction: str
+) -> Signature:
+    known = [*splits["train"], *splits["validation"]]
+    labelled = [i for i in known if i.labelled] or [i for i in splits["test"] if i.labelled]
+    some = next(iter(known or splits["unlabeled"] or splits["test"]), None)
+    fields = tuple(Field(str(name)) for name in some.inputs) if some else (Field("text"),)
+    if classes is not None:
+        labels = tuple(c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in classes)
+        return Signature(fields, "class", labels, instruction)
+    if not labelled:
+        return Signature(fields, "text", (), instruction)
+    names = sorted({str(i._target) for i in labelled})
+    if looks_like_classes(names, len(labelled)):
+        return Signature(fields, "class", tuple(ClassLabel(n) for n in names), instruction)
+    return Signature(fields, "text", (), instruction)
+
+
+def looks_like_classes(names: Sequence[str], rows: int) -> bool:
+    """Whether these distinct targets of that many rows are class names rather than free text."""
+    return len(names) <= 200 and len(names) * 2 <= rows and all(len(n) <= 60 for n in names)
+
+
+def _check_labels(splits: Mapping[str, list[Item]], signature: Signature) -> None:
+    if signature.output != "class":
+        return
+    if len(signature.classes) < 2:
+        only = signature.class_names[0]
+        raise UsageError(f"every label is {only!r}: a classification task needs at least two classes")
+    known = set(signature.class_names)
+    for split, items in splits.items():
+        for item in items:
+            if item.labelled and item._target not in known:
+                raise UsageError(
+                    f"{split} item {item.id!r} has label {item._target!r}, which is not one of the classes "
+                    f"({', '.join(list(known)[:8])}{', ...' if len(known) > 8 else ''})"
+                )
+

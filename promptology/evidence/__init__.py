@@ -1,0 +1,1 @@
+"""Evidence: sealed-split scores with intervals, paired tests, comparison, report."""

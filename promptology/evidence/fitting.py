@@ -1,0 +1,326 @@
+"""One run from start to evidence: learn, choose on validation, measure on the sealed split, save."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promptology.data.items import digest
+from promptology.data.task import Task
+from promptology.errors import AccessError, ReplayError, StoreError, TooManyMissing, UsageError
+from promptology.evidence.protocols import Evidence, choose, gather
+from promptology.methods.registry import Card
+from promptology.models.access import offers
+from promptology.prompts.learned import Learned
+from promptology.prompts.saving import save
+from promptology.run.budget import Budget
+from promptology.run.cost import Cost, Price
+from promptology.run.engine import Run, learn
+from promptology.run.handles import Handle
+from promptology.run.meter import Limits, Meter
+from promptology.run.store import SQLiteStore, Store, home
+
+Observer = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run that do not belong to the method.
+
+    `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
+    off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
+    """
+
+    budget: Budget
+    seed: int = 0
+    cache: bool = True
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    protocol: str | None = None
+    retry_failed: bool = False
+    nonce: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    expect: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back: the prompt, the evidence, the cost, and where it lies."""
+
+    learned: Learned
+    evidence: Evidence
+    run: str
+    folder: Path
+    method: str
+    start: Learned
+    charged: Cost
+    paid: Cost
+    learning: Cost
+    ledger: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    warnings: tuple[str, ...]
+    elapsed: float
+    document: dict[str, Any] = field(default_factory=dict, repr=False)
+    _model: Any = None
+    _helpers: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, items: Sequence[Any]) -> list[Any]:
+        """Predict with what was learned, outside the budget."""
+        helpers = {role: m for role, m in self._helpers.items() if role in self.learned.roles}
+        outputs: list[Any] = self.learned.bind(self._model, helpers).predict(items).outputs
+        return outputs
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the prompt folder."""
+        return save(self.learned, folder)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file."""
+        from promptology.evidence.report import write
+
+        write(self.document, Path(path))
+        return Path(path)
+
+    def __str__(self) -> str:
+        return f"{self.method}: {self.evidence}"
+
+
+def roles_of(card: Card, model: Any, helpers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a model per declared role, and what must be said aloud about defaults.
+
+    A helper role that was not given takes the task's own model where it can do the work. Raises AccessError where a
+    model does not offer what its role needs, UsageError for a helper that the method does not know.
+    """
+    unknown = set(helpers) - set(card.needs) - set(card.optional) - {"judge"}
+    if unknown:
+        known = ", ".join(r for r in (*card.needs, *card.optional) if r != "model") or "none"
+        raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}; its helper roles: {known}")
+    models: dict[str, Any] = {}
+    notes: list[str] = []
+    for role, allowed in card.needs.items():
+        given = model if role == "model" else helpers.get(role)
+        if given is None:
+            given = model
+            notes.append(f"role {role}: the task's own model ({model.name})")
+        if not set(offers(given)) & set(allowed):
+            raise AccessError(
+                f"method {card.slug!r} needs a model that {' or '.join(allowed)} as {role!r}; "
+                f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
+            )
+        models[role] = given
+    for role in (*card.optional, "judge"):
+        if role in helpers:
+            models[role] = helpers[role]
+    return models, notes
+
+
+def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return what makes a run this run; equal specifications are the same run."""
+    return {
+        "task": {"name": task.name, "fingerprint": task.fingerprint(), "metric": task.metric.name},
+        "method": card.slug,
+        "settings": asdict(method),
+        "models": {role: str(getattr(m, "identity", m.name)) for role, m in models.items()},
+        "budget": str(settings.budget),
+        "evidence_share": settings.budget.evidence_share,
+        "seed": settings.seed,
+        "prices": {role: list(price) for role, price in settings.prices.items()},
+        "sampling": {role: dict(values) for role, values in settings.sampling.items()},
+        "protocol": settings.protocol or "",
+        "cache": settings.cache,
+        "nonce": settings.nonce,
+    }
+
+
+def fit_one(
+    task: Task,
+    model: Any,
+    card: Card,
+    method: Any,
+    helpers: Mapping[str, Any],
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    sources: Sequence[Learned] = (),
+    observe: Observer | None = None,
+    progress: Callable[[Meter, str, int], None] | None = None,
+) -> Result:
+    """Learn with one method and gather evidence; a run with the same specification continues where it ended.
+
+    Raises UsageError, AccessError, ModelError, TooManyMissing or StoreError; what was answered is kept in the store.
+    """
+    say: Observer = observe or (lambda event, values: None)
+    models, notes = roles_of(card, model, helpers)
+    if "usd" in settings.budget.limits:
+        _check_prices(models, settings.prices)
+    for note in notes:
+        say("note", {"text": note})
+    spec = run_spec(task, card, method, models, settings)
+    id = digest(spec)
+    if settings.expect and id != settings.expect:
+        raise ReplayError(
+            f"run {settings.expect} cannot be continued: its task, model or settings are not those of today; "
+            "restore them, or start a new run"
+        )
+    own = store is None
+    store = store or SQLiteStore()
+    folder = home() / "runs" / id
+    try:
+        with _alone(folder):
+            row = store.create_run(id, {**spec, "origin": dict(settings.origin)})
+            say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
+            result = _run(task, card, method, models, settings, store, id, folder, sources, say, progress)
+            save(result.learned, folder / "prompt")
+            return result
+    finally:
+        if own:
+            store.close()
+
+
+def _run(
+    task: Task,
+    card: Card,
+    method: Any,
+    models: Mapping[str, Any],
+    settings: Settings,
+    store: Store,
+    id: str,
+    folder: Path,
+    sources: Sequence[Learned],
+    say: Observer,
+    progress: Callable[[Meter, str, int], None] | None,
+) -> Result:
+    meter = Meter(
+        store,
+        id,
+        budget=settings.budget,
+        prices=settings.prices,
+        seed=settings.seed,
+        cache=settings.cache,
+        limits=settings.limits,
+        retry_failed=settings.retry_failed,
+        on_progress=progress,
+    )
+    handles = {
+        role: Handle(meter, role, m, _declared(card, role), dict(settings.sampling.get(role, {})))
+        for role, m in models.items()
+    }
+    run = Run(
+        task,
+        handles,
+        meter,
+        seed=settings.seed,
+        sources=sources,
+        on_log=say,
+        on_track=lambda label, n, total: say("track", {"label": label, "done": n, "total": total}),
+    )
+    store.set_status(id, "running")
+    try:
+        meter.held_back = held_back(task, settings.budget)
+        found = learn(method, run)
+        learning, stopped, rounds = meter.charged, meter.stopped, len(run.history)
+        say("phase", {"name": "evidence", "charged": learning})
+        meter.phase, meter.held_back = "evidence", {}
+        choice = choose(run, meter, found)
+        evidence = gather(task, run, meter, choice.learned, settings.protocol)
+        meter.check_missing()
+        _check_alive(card, run, found, stopped)
+    except BaseException as error:
+        meter.flush()
+        store.set_status(id, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    warnings = [choice.note] if choice.note else []
+    if stopped:
+        warnings.append(
+            "the budget ended the search"
+            + (f" after {rounds} recorded steps" if rounds else " before its first step: a larger budget is needed")
+        )
+    warnings += [*evidence.notes, *([f"{meter.missing} answers are missing"] if meter.missing else [])]
+    result = Result(
+        choice.learned,
+        evidence,
+        id,
+        folder,
+        card.slug,
+        run.start,
+        meter.charged,
+        meter.paid,
+        learning,
+        ledger_of(meter),
+        run.history,
+        tuple(warnings),
+        meter.elapsed,
+        _model=models["model"],
+        _helpers=models,
+    )
+    summary = {"verdict": evidence.verdict, "evidence": str(evidence), "charged": meter.charged.to_json()}
+    store.set_status(id, "done", summary)
+    return result
+
+
+def _declared(card: Card, role: str) -> tuple[str, ...]:
+    return card.needs.get(role) or card.optional.get(role) or ("generates",)
+
+
+def held_back(task: Task, budget: Budget) -> dict[str, float]:
+    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use."""
+    share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
+    if "calls" in share:
+        items = len(task.test) + len([i for i in task.validation if i.labelled])
+        most = 2 * items if task.labelled else 4 * len(task.test)
+        share["calls"] = min(int(share["calls"]), most)
+    return share
+
+
+def _check_alive(card: Card, run: Run, found: Learned, stopped: bool) -> None:
+    """A search of which every step failed is an error, never a success with the starting prompt."""
+    steps = [h for h in run.history if h["step"] in ("round", "candidate")]
+    if steps and all(h["values"].get("outcome") == "no usable proposal" for h in steps):
+        raise TooManyMissing(
+            f"every one of {len(steps)} rounds of {card.slug} ended without a usable proposal; "
+            "the optimizer's answers hold no prompt, try another --optimizer"
+        )
+
+
+def _check_prices(models: Mapping[str, Any], prices: Mapping[str, Price]) -> None:
+    missing = [r for r, m in models.items() if r not in prices and not getattr(m, "local", False)]
+    if missing:
+        raise UsageError(
+            f"a usd budget needs the price of {', '.join(missing)}; give --price IN,OUT in dollars per million tokens"
+        )
+
+
+def ledger_of(meter: Meter) -> list[dict[str, Any]]:
+    """Return the ledger by role and phase."""
+    return [
+        {"role": role, "phase": phase, "charged": charged.to_json(), "paid": paid.to_json()}
+        for (role, phase), (charged, paid) in meter.ledger.items()
+    ]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second process off this run; the lock goes with the process, however it ends."""
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror}; set PROMPTOLOGY_HOME to a folder that can be written") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"run {folder.name} is going on in another process; wait for it or stop it") from None
+        yield
+
+
+def new_nonce() -> str:
+    """Return what makes a run with the cache off a new run."""
+    return os.urandom(6).hex()

@@ -1,0 +1,1 @@
+"""Parts of feedback: judges that compare outputs, and people."""

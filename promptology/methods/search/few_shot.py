@@ -1,0 +1,29 @@
+"""Few-shot prompting: labelled examples in front of the question (Brown et al. 2020, arXiv:2005.14165).
+
+    D <- k training items, drawn in turn from each class
+    return start + D in random order
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from promptology.methods.registry import method
+from promptology.models.access import Generates
+from promptology.prompts.learned import Learned
+from promptology.run.engine import Run
+from promptology.search.demonstrations import draw_demonstrations, labelled_train
+
+
+@method("few-shot", family="search", learns="demonstrations", paper="arXiv:2005.14165", needs={"model": Generates})
+@dataclass(frozen=True)
+class FewShot:
+    """Show random labelled examples, balanced over the classes."""
+
+    shots: int = 8
+    """Demonstrations in the prompt."""
+
+    def fit(self, run: Run) -> Learned:
+        """Return the start with demonstrations."""
+        shown = draw_demonstrations(labelled_train(run), self.shots, run.rng("demonstrations"))
+        return replace(run.start.with_parts(shown), method="few-shot")

@@ -1,0 +1,26 @@
+"""The prompt you have, unchanged: the arm that every other one is measured against.
+
+    return the start
+
+With a model that generates, the start is the user's prompt, or one plain sentence with the classes and their
+descriptions; with an embedding model it is the nearest label name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promptology.methods.registry import method
+from promptology.models.access import Embeds, Generates
+from promptology.prompts.learned import Learned
+from promptology.run.engine import Run
+
+
+@method("manual", family="search", learns="nothing", needs={"model": Generates | Embeds}, labels=False)
+@dataclass(frozen=True)
+class Manual:
+    """Use the current prompt as it is."""
+
+    def fit(self, run: Run) -> Learned:
+        """Return the start."""
+        return run.start

@@ -1,0 +1,142 @@
+"""SPO: Self-Supervised Prompt Optimization. Xiang et al. 2025, arXiv:2502.06855.
+
+    P* <- start, A* <- X(P*, Q)                             Q: k inputs without labels
+    for t = 2..T:
+        P  <- O(R, P*, A*)                                  optimiser sees the incumbent's outputs only
+        A  <- X(P, Q)
+        v  <- votes of the judge E(R, A, A*)                n votes, the positions swapped in half of them
+        if votes for P > votes for P*:  P*, A* <- P, A
+    return P*
+
+Calls: k + (T - 1)(1 + k + n), 75 at the defaults. Choices of ours, after the card: the challenger must win a majority
+(the public repository inverted this in 2025; the paper's rule stands here), a void vote counts for neither side, an
+unusable proposal is a failed round and is never executed, and the swaps are balanced, so that a judge who always names
+the first answer accepts nothing (random swaps, as published, accept 5 challengers of 16). A last duel, final prompt
+against start on inputs that the search never saw, is evidence's work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from promptology.data.items import Item
+from promptology.errors import UsageError
+from promptology.feedback.judges import Duel, Votes, balanced, compare_outputs, show
+from promptology.methods.registry import method
+from promptology.models.access import Generates
+from promptology.prompts.learned import Learned
+from promptology.prompts.render import fill, messages
+from promptology.run.engine import Run
+from promptology.search.proposing import propose
+from promptology.search.scoring import unlabelled_inputs
+
+OPTIMISE = """You improve an instruction that is given to an assistant together with each input. You see what is wanted, the instruction in use, and what the assistant made of it.
+
+<wanted>
+{requirements}
+</wanted>
+
+<prompt>
+{instruction}
+</prompt>
+
+<outputs>
+{outputs}
+</outputs>
+
+First name the weaknesses of these outputs between <analysis> and </analysis>. Then state the one change to the instruction that would help most between <modification> and </modification>. Then write the complete improved instruction, different from the one in use, between <prompt> and </prompt>."""
+
+
+@method(
+    "spo",
+    family="search",
+    learns="text",
+    paper="arXiv:2502.06855",
+    needs={"model": Generates, "optimizer": Generates, "judge": Generates},
+    labels=False,
+)
+@dataclass(frozen=True)
+class SPO:
+    """Improve an instruction by duels between its outputs, with no labels."""
+
+    rounds: int = 10
+    """T: rounds, the start's own included (section 4; code default 10)."""
+    questions: int = 3
+    """k: inputs without labels that every prompt answers (section 4)."""
+    votes: int = 4
+    """n: votes per duel (code)."""
+    swaps: str = "balanced"
+    """Positions of the two outputs: balanced, or random as published."""
+    fresh_questions: bool = False
+    """Draw new questions every round, against over-fitting to three topics (ours; k more calls a round)."""
+    requirements: str = ""
+    """R: what is wanted, in free text; empty takes the instruction at the start and the classes."""
+
+    def __post_init__(self) -> None:
+        if self.swaps not in ("balanced", "random"):
+            raise ValueError(f"swaps is balanced or random, not {self.swaps!r}")
+        if min(self.rounds, self.questions, self.votes) < 1:
+            raise ValueError("rounds, questions and votes are at least 1")
+
+    def fit(self, run: Run) -> Learned:
+        """Return the prompt of the last accepted round."""
+        R = self.requirements or requirements(run)  # noqa: N806
+        Q = draw(run, self.questions, "questions")  # noqa: N806
+        best = run.start
+        A_best = execute(run, best, Q)  # noqa: N806
+        for t in run.track(range(2, self.rounds + 1), "rounds"):
+            if self.fresh_questions:
+                Q = draw(run, self.questions, f"questions {t}")  # noqa: N806
+                A_best = execute(run, best, Q)  # noqa: N806
+            challenger = rewrite(run, R, best, Q, A_best)
+            if challenger is None:
+                run.log("round", t=t, outcome="no usable proposal")
+                continue
+            A = execute(run, challenger, Q)  # noqa: N806
+            votes = self.duel(run, R, Q, A, A_best, t)
+            run.log("round", t=t, outcome="accepted" if votes.accepted else "rejected", **votes._asdict())
+            if votes.accepted:
+                best, A_best = challenger, A  # noqa: N806
+            run.keep(best)
+        return best
+
+    def duel(
+        self, run: Run, R: str, Q: list[Item], A: list[str | None], A_best: list[str | None], t: int  # noqa: N803
+    ) -> Votes:
+        """Return the judge's votes on challenger and incumbent."""
+        coin = [bool(c) for c in run.rng(f"swaps {t}").random(self.votes) < 0.5]
+        swaps = balanced(self.votes) if self.swaps == "balanced" else coin
+        (votes,) = compare_outputs(run.model("judge"), [Duel(Q, A, A_best, swaps)], run.task.signature, requirements=R)
+        return votes
+
+
+def requirements(run: Run) -> str:
+    """Return what is wanted, as far as the task says."""
+    wanted = run.start.instruction
+    classes = run.task.signature.classes
+    if classes:
+        wanted += "\nThe answer is one of: " + "; ".join(f"{c.name} ({c.description})" if c.description else c.name for c in classes)
+    return wanted
+
+
+def draw(run: Run, k: int, name: str) -> list[Item]:
+    """Return k inputs, labels unseen."""
+    pool = unlabelled_inputs(run)
+    if not pool:
+        raise UsageError(f"task {run.task.name!r} has no inputs outside its test split; spo needs a few without labels")
+    return [pool[i] for i in run.rng(name).permutation(len(pool))[:k]]
+
+
+def execute(run: Run, prompt: Learned, Q: list[Item]) -> list[str | None]:  # noqa: N803
+    """X: return the model's outputs on the questions."""
+    return run.model().generate([messages(prompt, q.inputs, run.task.signature) for q in Q])
+
+
+def rewrite(
+    run: Run, R: str, best: Learned, Q: list[Item], A_best: list[str | None]  # noqa: N803
+) -> Learned | None:
+    """O: return a changed prompt, None where no usable one came."""
+    outputs = show(Q, A_best, run.task.signature)
+    request = fill(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
+    (challenger,) = propose(run, [request], best, temperature=0.7)
+    return challenger and replace(challenger, method="spo")

@@ -1,0 +1,1 @@
+"""Access protocols and one adapter per file."""

@@ -1,0 +1,108 @@
+"""What a model offers: structural protocols, and the request and answer they exchange.
+
+A method names the protocols it needs per role; the engine hands it a metered handle that exposes only those. A class
+offers a protocol by having its methods; there is nothing to inherit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+Message = tuple[str, str]
+"""(role, content) with role one of system, user, assistant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation: messages and sampling settings.
+
+    `sample` tells repeated samples of one request apart; `seed` is set by the run where sampling is on (temperature
+    above 0), derived from the run's seed and the sample index, and is sent to servers that take one.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    sample: int = 0
+    seed: int | None = None
+
+    @classmethod
+    def user(cls, text: str, **settings: Any) -> Request:
+        """Build a request of one user message."""
+        return cls((("user", text),), **settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text that a model returned, with its usage. `estimated`: the model did not report tokens."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    estimated: bool = True
+    attempts: int = 1
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request without an answer. Transient failures may be tried again after `retry_after` seconds."""
+
+    reason: str
+    transient: bool = True
+    attempts: int = 1
+    retry_after: float = 0.0
+
+
+Outcome = Answer | Failure
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Text in, text out."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index, outcome) as outcomes come in, in any order; each request at most `attempts` times.
+
+        Every request is yielded exactly once. A permanent refusal (wrong key, unknown model) raises ModelError.
+        """
+        ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Log-probabilities of given continuations."""
+
+    name: str
+
+    def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Return log p(choice | prompt) in nats for each prompt and each of its choices."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """Text to vectors."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit-length vectors, float32, shape (len(texts), dimension)."""
+        ...
+
+
+PROTOCOLS: dict[str, type] = {"generates": Generates, "scores": Scores, "embeds": Embeds}
+
+
+def offers(model: object) -> tuple[str, ...]:
+    """Names of the protocols that a model offers."""
+    return tuple(name for name, protocol in PROTOCOLS.items() if isinstance(model, protocol))

@@ -1,0 +1,105 @@
+"""A plain Python function as the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from promptology.errors import ModelError, UsageError
+from promptology.models.access import Answer, Failure, Outcome, Request, Vectors
+
+
+class CallableModel:
+    """Text generation by `fn(prompt) -> str`, or by `fn(messages) -> str` with `chat=True`.
+
+    An exception in the function is a failed call: it is tried again, then counted as missing. `workers` > 1 calls the
+    function from that many threads. `identity` tells two functions apart in the cache; the default is the function's
+    qualified name, so give one (a version, say) when the function's behaviour changes.
+    """
+
+    local = False
+    simulated = False
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        identity: str | None = None,
+        chat: bool = False,
+        workers: int = 1,
+    ) -> None:
+        if workers < 1:
+            raise UsageError(f"workers is {workers}; it must be at least 1")
+        self.fn = fn
+        self.name = name or str(getattr(fn, "__name__", type(fn).__name__))
+        where = f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+        self.identity = f"callable:{identity or where}:{'chat' if chat else 'text'}"
+        self.chat = chat
+        self.workers = workers
+
+    def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index, outcome) as the function returns."""
+        if self.workers == 1:
+            for n, request in enumerate(requests):
+                yield n, self._ask(request, attempts)
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting = {pool.submit(self._ask, request, attempts): n for n, request in enumerate(requests)}
+            try:
+                for done in as_completed(waiting):
+                    yield waiting[done], done.result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _ask(self, request: Request, attempts: int) -> Outcome:
+        reason = ""
+        for attempt in range(1, attempts + 1):
+            try:
+                text = self.fn(self._argument(request))
+            except Exception as error:  # whatever the user's function raises is a failed call, not our crash
+                reason = f"{self.name} raised {type(error).__name__}: {error}"[:200]
+                continue
+            if not isinstance(text, str):
+                raise ModelError(f"{self.name} returned a {type(text).__name__}; a model function returns a str")
+            size = sum(len(content) for _, content in request.messages)
+            return Answer(text, math.ceil(size / 4), math.ceil(len(text) / 4), True, attempt)
+        return Failure(" ".join(reason.split()), True, attempts)
+
+    def _argument(self, request: Request) -> Any:
+        if self.chat:
+            return [{"role": role, "content": content} for role, content in request.messages]
+        return "\n\n".join(content for _, content in request.messages)
+
+    def __repr__(self) -> str:
+        return f"CallableModel({self.name})"
+
+
+class CallableEncoder:
+    """Embeddings by `fn(texts) -> array` of shape (n, dimension); the vectors are scaled to unit length."""
+
+    local = True
+    simulated = False
+
+    def __init__(self, fn: Callable[..., Any], *, name: str | None = None, identity: str | None = None) -> None:
+        self.fn = fn
+        self.name = name or str(getattr(fn, "__name__", type(fn).__name__))
+        where = f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+        self.identity = f"encoder:{identity or where}"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit vectors, float32, shape (len(texts), dimension)."""
+        import numpy as np
+
+        vectors = np.asarray(self.fn(list(texts)), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise ModelError(
+                f"{self.name} returned an array of shape {vectors.shape} for {len(texts)} texts; "
+                "an encoder returns finite numbers of shape (texts, dimension)"
+            )
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        scaled: Vectors = vectors / np.maximum(norms, 1e-12)
+        return scaled

@@ -1,0 +1,66 @@
+"""One door to every model: a string, or a plain Python callable."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from promptology.errors import UsageError
+from promptology.models.access import offers
+
+FORMS = 'write "minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD", or give a Python callable'
+OPENAI = "https://api.openai.com/v1"
+
+
+def model(source: Any, **options: Any) -> Any:
+    """Open a frozen model.
+
+    `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
+    "hf:FOLDER_OR_ID" (a sentence encoder); "simulated:WORLD" (a simulated chat model); a callable
+    `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that
+    already offers a protocol. Raises UsageError for anything else.
+    """
+    if isinstance(source, str):
+        return _from_text(source, options)
+    if offers(source):
+        return source
+    if callable(source):
+        from promptology.models.callables import CallableEncoder, CallableModel
+
+        if options.pop("embeds", False):
+            return CallableEncoder(source, **options)
+        return CallableModel(source, **options)
+    raise UsageError(f"a {type(source).__name__} is not a model; {FORMS}")
+
+
+def _from_text(text: str, options: dict[str, Any]) -> Any:
+    kind, _, rest = text.partition(":")
+    if text == "minilm":
+        from promptology.models.sentence import minilm
+
+        return minilm()
+    if kind == "openai" and rest:
+        from promptology.models.http import ChatEndpoint
+
+        # The last "@" separates the address, since names such as "org/model@revision" exist.
+        name, at, url = rest.rpartition("@")
+        if not at:
+            name, url = rest, OPENAI
+        if not name or not url:
+            raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write openai:NAME@URL")
+        return ChatEndpoint(name, url, **options)
+    if kind == "hf" and rest:
+        from promptology.models.sentence import SentenceEncoder
+
+        if ("/" not in rest or rest.startswith((".", "/", "~"))) and not Path(rest).expanduser().is_dir():
+            raise UsageError(f"model folder {rest} does not exist")
+        path = Path(rest).expanduser()
+        return SentenceEncoder(path if path.is_dir() else rest)
+    if kind == "simulated":
+        from promptology.models.simulated import from_spec
+
+        return from_spec(rest)
+    near = difflib.get_close_matches(text, ["minilm", "openai:", "hf:", "simulated:"], 1, 0.5)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    raise UsageError(f"unknown model {text!r}: {hint}{FORMS}")

@@ -1,0 +1,239 @@
+"""The simulated chat model in process: solve, judge, rewrite, paraphrase, criticise."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from promptology.errors import UsageError
+from promptology.models.access import Answer, Message, Outcome, Request
+from promptology.models.simulated.skills import Regions, current_prompt, fill_form, regions, skill_of
+from promptology.models.simulated.worlds import WORLDS, World, tickets_known
+
+PREFIX = 24
+"""Characters of a known text by which it is found in a message."""
+
+
+class SimulatedChat:
+    """Offers `Generates`. Deterministic in seed, content and sample; keeps nothing between requests.
+
+    `solve`: best accuracy that a prompt can reach; `rewrite`: probability that a proposal adds a missing required
+    sentence, else a harmful one; `judge`: probability that the judge names the better output; `bias`: probability that
+    it names the first whatever it is; `known`: texts with their labels that the model knows. Raises UsageError for an
+    unknown world or a value outside 0 to 1.
+    """
+
+    local = False
+    simulated = True
+
+    def __init__(
+        self,
+        world: str = "tickets",
+        *,
+        seed: int = 0,
+        solve: float | None = None,
+        rewrite: float = 0.4,
+        judge: float = 0.75,
+        bias: float = 0.0,
+        latency: float = 0.0,
+        known: Mapping[str, str] | None = None,
+    ) -> None:
+        if world not in WORLDS:
+            raise UsageError(f"unknown simulated world {world!r}; there are {', '.join(WORLDS)}")
+        self.world: World = WORLDS[world]
+        self.top = self.world.top if solve is None else solve
+        skills = {"solve": self.top, "rewrite": rewrite, "judge": judge, "bias": bias}
+        for name, value in skills.items():
+            if not 0.0 <= value <= 1.0:
+                raise UsageError(f"simulated model: {name} is {value}; it must lie between 0 and 1")
+        self.seed, self.rewrite, self.judge, self.bias, self.latency = seed, rewrite, judge, bias, latency
+        self.name = f"simulated-{world}"
+        self.identity = f"simulated:{world}:seed={seed}:" + ":".join(f"{k}={v}" for k, v in skills.items())
+        self._given = known
+        self._index: dict[str, list[tuple[str, str]]] | None = None
+
+    def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yield an answer per request."""
+        for n, r in enumerate(requests):
+            if self.latency:
+                time.sleep(self.latency)
+            seed = r.seed if r.seed is not None else r.sample
+            text, cut = shorten(self.reply(r.messages, seed, r.temperature), r.max_tokens)
+            yield n, Answer(text, tokens(r.messages), count(text), False, 1, cut)
+
+    def reply(self, messages: Sequence[Message], seed: int | None = None, temperature: float = 0.0) -> str:
+        """Return the answer to these messages; `seed` matters only where the temperature is above 0."""
+        text = "\n\n".join(content for _, content in messages)
+        question, at = self._question(text)
+        skill = skill_of(text, at)
+        rng = self._rng(skill, text, (seed or 0) if temperature > 0 else 0)
+        if skill == "judge":
+            sides = regions(text)
+            assert sides is not None
+            return self._judge(text, sides, rng)
+        if skill in ("rewrite", "paraphrase"):
+            make = self._rewrite if skill == "rewrite" else self._paraphrase
+            prompt = make(current_prompt(text, self._sentences()), rng)
+            return fill_form(text, prompt=prompt, thought="One point is not asked for clearly enough.")
+        if skill == "criticise":
+            prompt = current_prompt(text, self._sentences())
+            shown = self.world.shown(prompt)
+            missing = [f.sentences[0] for f in self.world.features if f not in shown][:2]
+            return "The prompt does not ask for this: " + " ".join(missing) if missing else "Nothing stands out."
+        return self._solve(text, question, at, rng)
+
+    def _rng(self, *parts: Any) -> np.random.Generator:
+        key = hashlib.blake2b("\0".join(map(str, (self.seed, *parts))).encode("utf-8", "replace"), digest_size=16)
+        return np.random.default_rng(int.from_bytes(key.digest(), "big"))
+
+    def _sentences(self) -> list[str]:
+        return [s for f in self.world.features for s in (*f.sentences, f.harm)]
+
+    def _texts(self) -> Mapping[str, str]:
+        if self._given is not None:
+            return self._given
+        return tickets_known() if self.world.name == "tickets" else dict.fromkeys(self.world.inputs, "")
+
+    def _find(self, text: str) -> list[tuple[int, str, str]]:
+        """Return (position, text, label) of every known text in a message, in order of position."""
+        if self._index is None:
+            self._index = {}
+            for known, label in self._texts().items():
+                self._index.setdefault(known[:PREFIX], []).append((known, label))
+        found: list[tuple[int, str, str]] = []
+        # Known texts begin at the beginning of a line or after a label such as "Input: ".
+        for match in re.finditer(r"(?:^|\n|: |> ?|\")(?=\S)", text):
+            at = match.end()
+            for known, label in self._index.get(text[at : at + PREFIX], ()):
+                if text.startswith(known, at):
+                    found.append((at, known, label))
+        return found
+
+    def _question(self, text: str) -> tuple[str | None, int]:
+        """Return the known text that stands last and its position; else the last paragraph's."""
+        found = self._find(text)
+        if found:
+            return found[-1][1], found[-1][0]
+        return None, text.rstrip().rfind("\n\n") + 2 if "\n\n" in text.strip() else len(text)
+
+    def _solve(self, text: str, question: str | None, at: int, rng: np.random.Generator) -> str:
+        if self.world.name == "features":
+            shown = self.world.shown(text[:at])
+            words = (question or text[at:]).split()[:6]
+            return " ".join([*(f.mark for f in shown), f"This is about: {' '.join(words)}."])
+        prompt = text.replace(question, " ") if question else text[:at]
+        if question is None:
+            return self._guess(prompt, text[at:])
+        label = self._texts()[question]
+        others = sorted(set(self._texts().values()) - {label})
+        hard = self._rng("difficulty", question).random()
+        if hard >= self.accuracy(prompt) and others:
+            label = others[int(self._rng("mistake", question).integers(len(others)))]
+        asked = any(f.name == "name" for f in self.world.shown(prompt))
+        return label if asked else f"I would file this under {label}."
+
+    def accuracy(self, prompt: str) -> float:
+        """Return how often this prompt is answered right: base to top with the share of features it shows."""
+        w = self.world
+        return w.base + (self.top - w.base) * w.hidden_quality(prompt)
+
+    def _guess(self, prompt: str, question: str) -> str:
+        """Answer a question the model does not know: the listed class that shares most words with it."""
+        listed = re.findall(r"^\s*[-*]\s*([^:\n]+?)\s*(?:$|:\s*(.*)$)", prompt, re.M)
+        if not listed:
+            match = re.search(r"one of:?\s*([^.\n]+)", prompt, re.I)
+            listed = [(part.strip(), "") for part in match[1].split(",")] if match else []
+        if not listed:
+            return " ".join(question.split()[:8]) or "yes"
+        words = set(re.findall(r"\w+", question.casefold()))
+        overlap = [len(words & set(re.findall(r"\w+", " ".join(pair).casefold()))) for pair in listed]
+        best = [name for (name, _), n in zip(listed, overlap, strict=True) if n == max(overlap)]
+        return best[int(self._rng("guess", question).integers(len(best)))]
+
+    def _judge(self, text: str, sides: Regions, rng: np.random.Generator) -> str:
+        one, two = self.answer_quality(sides.first), self.answer_quality(sides.second)
+        first_better = one > two if one != two else rng.random() < 0.5
+        right = rng.random() < self.judge
+        first = first_better == right if one != two else first_better
+        if rng.random() < self.bias:
+            first = True
+        choice = sides.names[0] if first else sides.names[1]
+        return fill_form(text, choice=choice, thought=f"The outputs of {choice} serve the request better.")
+
+    def answer_quality(self, region: str) -> float:
+        """Return what a set of answers is worth, blind to anything but the answers themselves."""
+        if self.world.name == "features":
+            return float(sum(region.count(f.mark) for f in self.world.features))
+        found = self._find(region)
+        right = 0
+        for n, (at, known, label) in enumerate(found):
+            end = found[n + 1][0] if n + 1 < len(found) else len(region)
+            right += label.casefold() in region[at + len(known) : end].casefold()
+        return float(right)
+
+    def _rewrite(self, prompt: str, rng: np.random.Generator) -> str:
+        """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature."""
+        bare = self.world.without_harm(prompt)
+        missing = [f for f in self.world.features if not f.asked(bare)]
+        shown = self.world.shown(prompt)
+        good = rng.random() < self.rewrite
+        if good and missing:
+            return f"{prompt} {missing[int(rng.integers(len(missing)))].sentences[0]}"
+        pool = shown or [f for f in self.world.features if not f.hidden(prompt)]
+        if not pool:
+            return prompt
+        return f"{prompt} {pool[int(rng.integers(len(pool)))].harm}"
+
+    def _paraphrase(self, prompt: str, rng: np.random.Generator) -> str:
+        """Return the prompt with sentences in another wording; features stay shown."""
+        for f in self.world.features:
+            for i, sentence in enumerate(f.sentences):
+                if sentence in prompt:
+                    return prompt.replace(sentence, f.sentences[(i + 1) % len(f.sentences)])
+        openings = ("Please do this: ", "Your task: ", "Here is what to do. ", "Do the following. ", "The task is this. ")
+        bare = prompt
+        for opening in openings:
+            bare = bare.removeprefix(opening)
+        return openings[int(rng.integers(len(openings)))] + bare
+
+    def __repr__(self) -> str:
+        return f"SimulatedChat({self.name!r})"
+
+
+def from_spec(text: str, known: Mapping[str, str] | None = None) -> SimulatedChat:
+    """Return the model that "WORLD?judge=0.75&bias=0.1&seed=3" names; raises UsageError with what exists."""
+    world, _, options = text.partition("?")
+    kinds = {"seed": int, "solve": float, "rewrite": float, "judge": float, "bias": float, "latency": float}
+    values: dict[str, Any] = {}
+    for key, value in parse_qsl(options.replace(",", "&"), keep_blank_values=True):
+        if key not in kinds:
+            raise UsageError(f"simulated model has no option {key!r}; there are {', '.join(kinds)}")
+        try:
+            values[key] = kinds[key](value)
+        except ValueError:
+            raise UsageError(f"simulated model: {key} takes a number, got {value!r}") from None
+    return SimulatedChat(world or "tickets", known=known, **values)
+
+
+def count(text: str) -> int:
+    """Return simulated tokens: four characters each."""
+    return math.ceil(len(text) / 4)
+
+
+def tokens(messages: Sequence[Message]) -> int:
+    """Return simulated tokens of messages."""
+    return sum(count(content) for _, content in messages)
+
+
+def shorten(text: str, max_tokens: int | None) -> tuple[str, bool]:
+    """Cut a text to a number of simulated tokens; whether it was cut."""
+    if max_tokens is None or count(text) <= max_tokens:
+        return text, False
+    return text[: 4 * max_tokens], True

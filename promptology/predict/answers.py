@@ -1,0 +1,41 @@
+"""Readout `answer`: a generated text, parsed into a class or taken as the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from promptology.data.items import Item
+from promptology.models.access import Answer, Outcome, Request
+from promptology.predict.predictor import OneShot, Predictions, readout
+from promptology.prompts.parsing import parse_class, parse_text
+from promptology.prompts.render import messages
+from promptology.run.cost import ZERO, Cost
+
+
+@readout("answer")
+class AnswerPredictor(OneShot):
+    """Asks the model once per item and parses what it says."""
+
+    def requests(self, items: Sequence[Item]) -> list[Request]:
+        """Return one request per item, at temperature 0."""
+        return self.handle.requests([messages(self.learned, i.inputs, self.signature) for i in items])
+
+    def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
+        """Parse the answers; an answer that cannot be parsed is None, which every metric counts as wrong."""
+        raw = [o.text if isinstance(o, Answer) else None for o in outcomes]
+        cost = ZERO
+        for outcome in outcomes:
+            if isinstance(outcome, Answer):
+                cost = cost.plus(self._cost(outcome))
+        return Predictions([self._parse(t) for t in raw], [t is None for t in raw], raw, cost)
+
+    def _cost(self, answer: Answer) -> Cost:
+        return self.handle.cost_of(answer)
+
+    def _parse(self, text: str | None) -> Any:
+        if text is None:
+            return None
+        if self.signature.output == "class":
+            return parse_class(text, self.signature.class_names)
+        return parse_text(text)

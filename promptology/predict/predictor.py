@@ -1,0 +1,166 @@
+"""Binding a prompt to a model, and the predictions that come of it. The code of a readout is found by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptology.data.items import Item, Signature
+from promptology.errors import AccessError, ArtifactError, UsageError
+from promptology.models.access import Outcome, Request
+from promptology.prompts.learned import Learned
+from promptology.run.cost import ZERO, Cost
+from promptology.run.handles import Handle, unmetered
+
+Inputs = Item | Mapping[str, Any] | str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs of one prompt on items.
+
+    `outputs`: class names or texts, None where missing or unparsable; `missing`: no answer came; `raw`: what the
+    model said (the trace); `scores`: float32 (n, classes) where the readout has them; `cost`: as on a cold cache.
+    """
+
+    outputs: list[Any]
+    missing: list[bool]
+    raw: list[str | None]
+    cost: Cost = ZERO
+    scores: NDArray[np.float32] | None = None
+
+    @property
+    def parse_rate(self) -> float:
+        """Share of the answers that could be read; NaN where there is none."""
+        came = [o is not None for o, m in zip(self.outputs, self.missing, strict=True) if not m]
+        return float(np.mean(came)) if came else float("nan")
+
+
+class Predictor(Protocol):
+    """One prompt bound to its models."""
+
+    learned: Learned
+    signature: Signature
+    handle: Handle
+
+    def requests(self, items: Sequence[Item]) -> list[Request]:
+        """Return what must be generated for these items; empty for readouts that generate nothing."""
+        ...
+
+    def texts(self, items: Sequence[Item]) -> list[str]:
+        """Return the texts that must be embedded for these items; empty for readouts that embed nothing."""
+        ...
+
+    def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
+        """Turn the model's outcomes into predictions."""
+        ...
+
+    def predict(self, items: Sequence[Inputs]) -> Predictions:
+        """Predict items, mappings of input fields, or plain strings."""
+        ...
+
+
+class OneShot:
+    """A predictor whose answer takes one round of requests or embeddings."""
+
+    def __init__(self, learned: Learned, handles: Mapping[str, Handle], signature: Signature) -> None:
+        self.learned = learned
+        self.signature = signature
+        self.handle = handles["model"]
+
+    def requests(self, items: Sequence[Item]) -> list[Request]:
+        """Return no requests."""
+        return []
+
+    def texts(self, items: Sequence[Item]) -> list[str]:
+        """Return no texts."""
+        return []
+
+    def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
+        """Turn outcomes into predictions."""
+        raise NotImplementedError
+
+    def predict(self, items: Sequence[Inputs]) -> Predictions:
+        """Predict items, mappings of input fields, or plain strings; raises UsageError for a missing field."""
+        return predict_many([self], as_items(items, self.signature))[0]
+
+
+def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
+    """Return items from what a caller has; a plain string fills a single-field signature."""
+    if isinstance(inputs, str):
+        raise UsageError("predict takes a list of inputs; put the one text in a list")
+    names = [f.name for f in signature.fields]
+    items: list[Item] = []
+    for n, one in enumerate(inputs):
+        if isinstance(one, str):
+            if len(names) != 1:
+                raise UsageError(f"input {n} is one text, and the prompt takes {len(names)} fields: {', '.join(names)}")
+            one = {names[0]: one}
+        item = one if isinstance(one, Item) else Item(str(n), one)
+        lacking = [name for name in names if name not in item.inputs]
+        if lacking:
+            raise UsageError(f"input {item.id} lacks {', '.join(lacking)}; it has {', '.join(item.inputs) or 'nothing'}")
+        items.append(item)
+    return items
+
+
+READOUTS: dict[str, type[OneShot]] = {}
+C = TypeVar("C", bound=type)
+
+
+def readout(name: str) -> Callable[[C], C]:
+    """Register the predictor of a readout type."""
+
+    def register(cls: C) -> C:
+        READOUTS[name] = cls
+        return cls
+
+    return register
+
+
+def bind(
+    learned: Learned,
+    model: Any,
+    helpers: Mapping[str, Any] | None = None,
+    signature: Signature | None = None,
+) -> Predictor:
+    """Bind a prompt to a model (or a metered handle) and, for new classes or fields, to another signature.
+
+    Raises AccessError where the model does not offer what the prompt needs.
+    """
+    handles = {role: unmetered(m, role) for role, m in {"model": model, **(helpers or {})}.items()}
+    for role, access in learned.roles.items():
+        if role not in handles:
+            raise AccessError(f"this prompt needs a model in the role {role!r} that {access}")
+        if access not in handles[role].access:
+            offered = ", ".join(handles[role].access) or "nothing"
+            raise AccessError(f"this prompt needs a model that {access}; {handles[role].name} offers {offered}")
+    name = learned.readout.type
+    if name not in READOUTS:
+        raise ArtifactError(f"unknown readout {name!r}; this version knows {', '.join(sorted(READOUTS))}")
+    return READOUTS[name](learned, handles, signature or learned.signature)
+
+
+def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list[Predictions]:
+    """Predict a set of prompts on a set of items in one batch per model, so that requests run side by side."""
+    by_handle: dict[int, list[int]] = {}
+    for n, predictor in enumerate(predictors):
+        by_handle.setdefault(id(predictor.handle), []).append(n)
+    results: list[Predictions | None] = [None] * len(predictors)
+    for members in by_handle.values():
+        handle = predictors[members[0]].handle
+        texts = [text for n in members for text in predictors[n].texts(items)]
+        if texts:
+            handle.embed(texts)
+        batches = [predictors[n].requests(items) for n in members]
+        flat = [request for batch in batches for request in batch]
+        outcomes = handle.outcomes(flat) if flat else []
+        at = 0
+        for n, batch in zip(members, batches, strict=True):
+            results[n] = predictors[n].read(items, outcomes[at : at + len(batch)])
+            at += len(batch)
+    return [r for r in results if r is not None]

@@ -1,0 +1,101 @@
+"""Readouts on embeddings: nearest label text, and the vote of the nearest demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptology.data.items import ClassLabel, Item
+from promptology.errors import ArtifactError
+from promptology.models.access import Outcome, Vectors
+from promptology.predict.predictor import OneShot, Predictions, readout
+from promptology.prompts.learned import Demonstrations
+from promptology.prompts.render import fill, input_text
+from promptology.run.cost import Cost
+
+
+class VectorPredictor(OneShot):
+    """What both readouts share: items as vectors, classes as columns of a score matrix."""
+
+    def _option(self, name: str) -> Any:
+        try:
+            return self.learned.readout.options[name]
+        except KeyError:
+            raise ArtifactError(f"readout {self.learned.readout.type} lacks its option {name!r}") from None
+
+    def _inputs(self, items: Sequence[Item]) -> list[str]:
+        template = str(self.learned.readout.options.get("input_template", "{input}"))
+        return [fill(template, {"input": input_text(i.inputs, self.signature)}) for i in items]
+
+    def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
+        """Return the class with the highest score for each item."""
+        names = self.signature.class_names
+        scores = self._scores(self.handle.embed(self._inputs(items)))
+        outputs: list[Any] = [names[j] for j in scores.argmax(axis=1)] if len(items) else []
+        return Predictions(outputs, [False] * len(items), list(outputs), Cost(passes=len(items)), scores)
+
+
+@readout("nearest-label")
+class NearestLabel(VectorPredictor):
+    """Cosine of the input with the wording of each class; `label_template` holds {label} or {description}."""
+
+    def texts(self, items: Sequence[Item]) -> list[str]:
+        """Return label wordings and inputs."""
+        return [*self._labels(), *self._inputs(items)]
+
+    def _labels(self) -> list[str]:
+        template = str(self._option("label_template"))
+        return [fill(template, label_values(c)) for c in self.signature.classes]
+
+    def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
+        return vectors @ self.handle.embed(self._labels()).T
+
+
+def label_values(label: ClassLabel) -> dict[str, str]:
+    """Return what {label} and {description} stand for; a class without a description is described by its name."""
+    return {"label": label.name, "description": label.description or label.name}
+
+
+@readout("neighbour-vote")
+class NeighbourVote(VectorPredictor):
+    """Vote of the k nearest demonstrations by cosine, weighted by exp(cosine / temperature)."""
+
+    def texts(self, items: Sequence[Item]) -> list[str]:
+        """Return demonstrations without stored vectors, and inputs."""
+        return [*self._unknown(), *self._inputs(items)]
+
+    def _examples(self) -> Demonstrations:
+        found = self.learned.part(Demonstrations)
+        if found is None or not found.examples:
+            raise ArtifactError("readout neighbour-vote has no demonstrations to vote")
+        return found
+
+    def _unknown(self) -> list[str]:
+        shown = self._examples()
+        if shown.vectors is not None and shown.vectors_of == self.handle.identity:
+            return []
+        return [input_text(e.inputs, self.signature) for e in shown.examples]
+
+    def _memory(self) -> Vectors:
+        texts, shown = self._unknown(), self._examples()
+        if texts or shown.vectors is None:
+            return self.handle.embed(texts)
+        return shown.vectors
+
+    def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
+        examples = self._examples().examples
+        names = self.signature.class_names
+        owner = np.array([names.index(e.output) if e.output in names else -1 for e in examples])
+        k = min(int(self._option("k")), len(examples))
+        cosine = vectors @ self._memory().T
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1.0) / float(self._option("temperature")))
+        scores = np.zeros((len(vectors), len(names) + 1), np.float32)
+        np.add.at(scores, (np.arange(len(vectors))[:, None], owner[nearest]), weight.astype(np.float32))
+        return scores[:, :-1]

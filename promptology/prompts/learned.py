@@ -1,0 +1,244 @@
+"""What a method returns: an ordered list of parts of closed kinds, found in a registry and never by an import path."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptology.data.items import Signature
+from promptology.errors import ArtifactError
+
+Tensors = dict[str, NDArray[Any]]
+
+
+class Part(Protocol):
+    """One part of what was learned. `kind` is its name in the registry."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but tensors."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """Return arrays that are saved beside the JSON."""
+        ...
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Part:
+        """Rebuild the part."""
+        ...
+
+
+KINDS: dict[str, type[Part]] = {}
+P = TypeVar("P", bound=type)
+
+
+def kind(name: str) -> Callable[[P], P]:
+    """Register a class of parts under a kind."""
+
+    def register(cls: P) -> P:
+        cls.kind = name
+        KINDS[name] = cls
+        return cls
+
+    return register
+
+
+@kind("text")
+@dataclass(frozen=True)
+class Text:
+    """An instruction, with an optional system prompt. `{field}` in it stands for an input field."""
+
+    kind: ClassVar[str]
+    instruction: str
+    system: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the two texts."""
+        return {"instruction": self.instruction, "system": self.system}
+
+    def tensors(self) -> Tensors:
+        """Return nothing: a text has no tensors."""
+        return {}
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Text:
+        """Rebuild the part."""
+        return cls(str(doc["instruction"]), str(doc.get("system", "")))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A demonstration: input fields and the right output."""
+
+    inputs: Mapping[str, Any]
+    output: str
+
+
+@kind("demonstrations")
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """Worked examples. `vectors` are their embeddings by the model `vectors_of`, float32, shape (n, dimension)."""
+
+    kind: ClassVar[str]
+    examples: tuple[Example, ...]
+    vectors: NDArray[np.float32] | None = None
+    vectors_of: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the examples."""
+        examples = [{"inputs": dict(e.inputs), "output": e.output} for e in self.examples]
+        return {"examples": examples, "vectors_of": self.vectors_of}
+
+    def tensors(self) -> Tensors:
+        """Return the examples' vectors where they were kept."""
+        return {} if self.vectors is None else {"vectors": self.vectors}
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Demonstrations:
+        """Rebuild the part."""
+        examples = tuple(Example(dict(e["inputs"]), str(e["output"])) for e in doc["examples"])
+        return cls(examples, tensors.get("vectors"), str(doc.get("vectors_of", "")))
+
+
+@kind("readout")
+@dataclass(frozen=True)
+class Readout:
+    """How a model's output becomes a prediction: `type` names the code, `options` its settings.
+
+    Types: answer (parse a generated text), nearest-label (nearest label embedding), neighbour-vote (k nearest
+    demonstrations). A readout is bound to the classes of the task at hand, so it holds templates, not class names.
+    """
+
+    kind: ClassVar[str]
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return type and options."""
+        return {"type": self.type, "options": dict(self.options)}
+
+    def tensors(self) -> Tensors:
+        """Return nothing: these readouts have no tensors."""
+        return {}
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Readout:
+        """Rebuild the part."""
+        return cls(str(doc["type"]), dict(doc.get("options", {})))
+
+
+L = TypeVar("L")
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """An ordered list of parts, the signature they were learned for, and the access they need per role."""
+
+    parts: tuple[Part, ...]
+    signature: Signature
+    roles: Mapping[str, str] = field(default_factory=lambda: {"model": "generates"})
+    method: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, cls: type[L]) -> L | None:
+        """Return the first part of a class, None where there is none."""
+        return next((p for p in self.parts if isinstance(p, cls)), None)
+
+    @property
+    def instruction(self) -> str:
+        """The instruction text, empty where nothing of kind text was learned."""
+        text = self.part(Text)
+        return text.instruction if text else ""
+
+    @property
+    def readout(self) -> Readout:
+        """The readout; raises ArtifactError where it is missing."""
+        found = self.part(Readout)
+        if found is None:
+            raise ArtifactError("this prompt has no readout, so nothing says how to read the model's output")
+        return found
+
+    def with_parts(self, *parts: Part) -> Learned:
+        """Return a copy in which each part replaces the one of its kind, or is added in front."""
+        kept = [next((new for new in parts if new.kind == old.kind), old) for old in self.parts]
+        added = [new for new in parts if all(old.kind != new.kind for old in self.parts)]
+        return replace(self, parts=(*added, *kept))
+
+    def with_instruction(self, instruction: str) -> Learned:
+        """Return a copy with another instruction and the same system prompt."""
+        text = self.part(Text) or Text("")
+        return self.with_parts(replace(text, instruction=instruction))
+
+    def same_as(self, other: Learned) -> bool:
+        """Whether both predict alike: equal parts, tensors included."""
+        return self.to_json()["parts"] == other.to_json()["parts"] and all(
+            np.array_equal(a, b)
+            for mine, theirs in zip(self.parts, other.parts, strict=True)
+            for a, b in zip(mine.tensors().values(), theirs.tensors().values(), strict=True)
+        )
+
+    def as_text(self) -> str:
+        """Return what was learned as a person reads it."""
+        lines: list[str] = []
+        for part in self.parts:
+            if isinstance(part, Text):
+                lines += [f"[system] {part.system}"] if part.system else []
+                lines += [part.instruction] if part.instruction else []
+            elif isinstance(part, Demonstrations):
+                lines += _show_examples(part.examples)
+            elif isinstance(part, Readout) and part.type != "answer":
+                lines += [f"[{part.type}] {name}: {value}" for name, value in part.options.items()]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but tensors as plain JSON."""
+        return {
+            "parts": [{"kind": p.kind, **p.to_json()} for p in self.parts],
+            "signature": self.signature.to_json(),
+            "roles": dict(self.roles),
+            "method": self.method,
+            "meta": dict(self.meta),
+        }
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any], tensors: Mapping[str, Tensors] | None = None) -> Learned:
+        """Rebuild from JSON and tensors by part number; raises ArtifactError for an unknown kind or a missing entry."""
+        parts: list[Part] = []
+        try:
+            for n, entry in enumerate(doc["parts"]):
+                if entry["kind"] not in KINDS:
+                    raise ArtifactError(
+                        f"unknown kind of part {entry['kind']!r}; this version knows {', '.join(sorted(KINDS))}"
+                    )
+                parts.append(KINDS[entry["kind"]].from_json(entry, dict((tensors or {}).get(str(n), {}))))
+            signature = Signature.from_json(doc["signature"])
+            roles, method, meta = dict(doc["roles"]), str(doc.get("method", "")), dict(doc.get("meta", {}))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ArtifactError(f"not a saved prompt: {type(error).__name__} {error}") from None
+        return cls(tuple(parts), signature, roles, method, meta)
+
+    def bind(self, model: Any, helpers: Mapping[str, Any] | None = None, signature: Signature | None = None) -> Any:
+        """Return a predictor of this prompt on a model: `learned.bind(model).predict([...])`."""
+        # By name, because predictors stand above prompts and nothing here may import them.
+        return importlib.import_module("promptology.predict").bind(self, model, helpers or {}, signature)
+
+    def save(self, folder: Any) -> Any:
+        """Write the prompt folder; see `promptology.prompts.saving.save`."""
+        return importlib.import_module("promptology.prompts.saving").save(self, folder)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(p.kind for p in self.parts)
+        return f"Learned({self.method or 'by hand'}: {kinds})"
+
+
+def _show_examples(examples: Sequence[Example], most: int = 12) -> list[str]:
+    lines = [f"[example] {' | '.join(str(v) for v in e.inputs.values())} -> {e.output}" for e in examples[:most]]
+    rest = len(examples) - most
+    return [*lines, f"[and {rest} more examples]"] if rest > 0 else lines

@@ -1,0 +1,102 @@
+"""Reading model output, tolerantly: answers into classes or text, proposals into prompts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
+_ANSWER_LINE = re.compile(r"^\W*(?:final )?(?:answer|label|class|category|output)\W*\s*[:=]\s*(.+?)\s*$", re.I | re.M)
+_EDGES = " \t\r\n\"'`*_.,;:!()[]{}<>#-"
+
+
+def tagged(text: str, tag: str) -> str | None:
+    """Return the content of the last complete <tag>...</tag>, or of an opened one that was never closed."""
+    name = re.escape(tag)
+    found = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL | re.I)
+    if found:
+        return str(found[-1]).strip()
+    opened = re.search(rf"<{name}>(.*)\Z", text, re.DOTALL | re.I)
+    return opened[1].strip() if opened else None
+
+
+def extract(text: str, tag: str) -> str:
+    """Return a named field of a model's output: tags, else fences, else JSON, else the whole text; may be empty."""
+    if (value := tagged(text, tag)) is not None:
+        return value
+    as_json = _json_field(text, tag)
+    if as_json is not None:
+        return as_json.strip()
+    fences = _FENCE.findall(text)
+    if fences:
+        return str(fences[-1]).strip()
+    return text.strip()
+
+
+def _json_field(text: str, name: str) -> str | None:
+    match = re.search(r"\{.*\}", text, re.DOTALL)
+    if not match:
+        return None
+    try:
+        doc = json.loads(match[0])
+    except ValueError:
+        return None
+    value = {str(k).casefold(): v for k, v in doc.items()}.get(name.casefold()) if isinstance(doc, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def parse_class(text: str, names: Sequence[str]) -> str | None:
+    """Return the class that an answer names, None where it names none or leaves it open.
+
+    In this order: the whole answer; a tagged, JSON or "Answer:" value; the last line; the only class that is
+    mentioned anywhere.
+    """
+    exact = {name.casefold(): name for name in names}
+    if (found := exact.get(text.strip().casefold())) is not None:
+        return found
+    by_name = {_norm(name): name for name in names}
+    candidates: list[Any] = [text, tagged(text, "answer"), tagged(text, "label"), _json_any(text)]
+    candidates += [line for line in reversed(_ANSWER_LINE.findall(text))][:1]
+    for candidate in candidates:
+        if isinstance(candidate, str) and (found := by_name.get(_norm(candidate))):
+            return found
+    lines = [line for line in text.splitlines() if line.strip()]
+    for part in [*candidates[1:], lines[-1] if lines else "", text]:
+        if isinstance(part, str):
+            mentioned = _mentioned(part, names)
+            if len(mentioned) == 1:
+                return mentioned[0]
+    return None
+
+
+def _json_any(text: str) -> str | None:
+    for name in ("label", "class", "category", "answer", "output"):
+        if (value := _json_field(text, name)) is not None:
+            return value
+    return None
+
+
+def _norm(text: str) -> str:
+    return " ".join(text.casefold().strip(_EDGES).replace("_", " ").replace("-", " ").split()) or text.strip()
+
+
+def _mentioned(text: str, names: Sequence[str]) -> list[str]:
+    """Return the classes that occur as whole words; a name inside a longer matched name does not count."""
+    rest = f" {text.casefold()} "
+    found: list[str] = []
+    for name in sorted(names, key=len, reverse=True):
+        pattern = rf"(?<!\w){re.escape(name.casefold())}(?!\w)"
+        if re.search(pattern, rest):
+            found.append(name)
+            rest = re.sub(pattern, " \0 ", rest)
+    return found
+
+
+def parse_text(text: str) -> str:
+    """Return the answer of a free-text task: an <answer> tag, else an "Answer:" line, else the whole text."""
+    if (value := tagged(text, "answer")) is not None:
+        return value
+    found = re.findall(r"^\W*(?:final )?answer\W*\s*:\s*(.+?)\s*$", text, re.I | re.M)
+    return str(found[-1]) if found else text.strip()

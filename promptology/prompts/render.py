@@ -1,0 +1,66 @@
+"""From a prompt and an item to the messages that a chat model gets. Items are data: never expanded, never formatted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from promptology.data.items import ClassLabel, Signature
+from promptology.models.access import Message
+from promptology.prompts.learned import Demonstrations, Example, Learned, Text
+
+
+def placeholders(template: str, names: Iterable[str]) -> list[str]:
+    """Return those names that stand as {name} in the template, in order of appearance."""
+    known = set(names)
+    return [m for m in re.findall(r"\{(\w+)\}", template) if m in known]
+
+
+def fill(template: str, values: Mapping[str, Any]) -> str:
+    """Put values in place of their {name}; every other brace stays. What a value contains is never expanded."""
+    return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]) if m[1] in values else m[0], template)
+
+
+def input_text(inputs: Mapping[str, Any], signature: Signature) -> str:
+    """Return the input as text: the value of a single field, or one "name: value" line per field."""
+    names = [f.name for f in signature.fields]
+    if len(names) == 1:
+        return str(inputs[names[0]])
+    return "\n".join(f"{name}: {inputs[name]}" for name in names)
+
+
+def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) -> tuple[Message, ...]:
+    """Return the messages for one item: instruction, classes, demonstrations, blank line, input."""
+    text = learned.part(Text) or Text("")
+    shown = learned.part(Demonstrations)
+    names = [f.name for f in signature.fields]
+    blocks = [classes_block(signature, text.instruction + text.system)]
+    blocks += [examples_block(shown.examples, signature)] if shown else []
+    if placeholders(text.instruction, names):
+        blocks = [*blocks, fill(text.instruction, inputs)]
+    else:
+        blocks = [text.instruction, *blocks, input_text(inputs, signature)]
+    user: Message = ("user", "\n\n".join(block for block in blocks if block))
+    return (("system", text.system), user) if text.system else (user,)
+
+
+def classes_block(signature: Signature, prompt: str) -> str:
+    """Return the list of classes and the form of the answer; empty where the prompt names every class itself."""
+    if signature.output != "class":
+        return ""
+    lowered = prompt.casefold()
+    if all(name.casefold() in lowered for name in signature.class_names):
+        return ""
+    return "Classes:\n" + "\n".join(_class_line(c) for c in signature.classes) + (
+        "\n\nAnswer with the name of one class only."
+    )
+
+
+def _class_line(label: ClassLabel) -> str:
+    return f"- {label.name}: {label.description}" if label.description else f"- {label.name}"
+
+
+def examples_block(examples: Sequence[Example], signature: Signature) -> str:
+    """Return demonstrations as text."""
+    return "\n\n".join(f"Input: {input_text(e.inputs, signature)}\nOutput: {e.output}" for e in examples)

@@ -1,0 +1,1 @@
+"""Store, budget, ledger, handles and the engine of a run."""

@@ -1,0 +1,80 @@
+"""What something cost: calls, tokens, money, passes through a local model, seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Cost(NamedTuple):
+    """A vector of costs. A pass is one item once through a local model; `estimated`: some tokens were not reported."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    passes: int = 0
+    seconds: float = 0.0
+    estimated: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out."""
+        return self.tokens_in + self.tokens_out
+
+    def plus(self, other: Cost) -> Cost:
+        """Return the sum of two costs."""
+        return Cost(
+            self.calls + other.calls,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.usd + other.usd,
+            self.passes + other.passes,
+            self.seconds + other.seconds,
+            self.estimated or other.estimated,
+        )
+
+    def minus(self, other: Cost) -> Cost:
+        """Return the difference, for the cost of a phase between two readings."""
+        return Cost(*(a - b for a, b in zip(self[:6], other[:6], strict=True)), self.estimated)  # type: ignore[arg-type]
+
+    def each(self, n: int) -> Cost:
+        """Return the cost per item of n items, rounded up to whole calls, tokens and passes."""
+        if n <= 0:
+            return Cost()
+        up = [-(-value // n) for value in (self.calls, self.tokens_in, self.tokens_out)]
+        return Cost(*up, self.usd / n, -(-self.passes // n), self.seconds / n, self.estimated)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON with every component."""
+        return self._asdict()
+
+    def pack(self) -> str:
+        """Compact text for a row of the store."""
+        return json.dumps([*self[:6], int(self.estimated)], separators=(",", ":"))
+
+    @classmethod
+    def unpack(cls, text: str) -> Cost:
+        """Read back what `pack` wrote."""
+        *values, estimated = json.loads(text)
+        return cls(*values, bool(estimated))
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any]) -> Cost:
+        """Read back what `to_json` wrote."""
+        return cls(**doc)
+
+
+ZERO = Cost()
+
+
+class Price(NamedTuple):
+    """US dollars per million tokens, in and out."""
+
+    tokens_in: float
+    tokens_out: float
+
+    def usd(self, tokens_in: int, tokens_out: int) -> float:
+        """Return the price of these tokens in US dollars."""
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6

@@ -1,0 +1,137 @@
+"""The run that a method sees: its models, its randomness, what it keeps; and the engine that ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from promptology.data.task import Task
+from promptology.errors import AccessError, BudgetEnded
+from promptology.prompts.learned import Learned
+from promptology.prompts.start import start_from
+from promptology.run.handles import Handle
+from promptology.run.meter import Meter
+
+T = TypeVar("T")
+
+
+class Method(Protocol):
+    """One way to learn: a frozen dataclass whose fields are its hyper-parameters."""
+
+    def fit(self, run: Run) -> Learned:
+        """Learn, and return what was learned."""
+        ...
+
+
+class Run:
+    """What a method is given: task, models, randomness, and a place to keep the best so far. Nothing else.
+
+    `task` is the first of `tasks`; `sources` are things learned before, handed in as a start, teacher or source.
+    `start` is the user's current prompt, or a plain one, bound to what the model offers.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        handles: Mapping[str, Handle],
+        meter: Meter,
+        *,
+        seed: int = 0,
+        sources: Sequence[Learned] = (),
+        tasks: Mapping[str, Task] | None = None,
+        on_log: Callable[[str, Mapping[str, Any]], None] | None = None,
+        on_track: Callable[[str, int, int | None], None] | None = None,
+    ) -> None:
+        self.task = task
+        self.tasks: Mapping[str, Task] = tasks or {task.name: task}
+        self.sources = tuple(sources)
+        self.seed = seed
+        self.start = start_from(task.signature, handles["model"].access)
+        self.kept: Learned | None = None
+        self.history: list[dict[str, Any]] = []
+        self._handles = dict(handles)
+        self._meter = meter
+        self._stage = ""
+        self._on_log = on_log
+        self._on_track = on_track
+
+    def model(self, role: str = "model") -> Handle:
+        """Return the metered handle of a role; raises AccessError where the method did not declare it."""
+        try:
+            return self._handles[role]
+        except KeyError:
+            known = ", ".join(self._handles)
+            raise AccessError(f"role {role!r} was not declared by the method; declared: {known}") from None
+
+    def has(self, role: str) -> bool:
+        """Whether an optional role was given a model."""
+        return role in self._handles
+
+    @property
+    def roles(self) -> Mapping[str, Handle]:
+        """The handles of all declared roles."""
+        return self._handles
+
+    def rng(self, name: str = "") -> np.random.Generator:
+        """Return a generator that depends on the run's seed, the stage and this name alone."""
+        key = hashlib.blake2b(f"{self.seed}\0{self._stage}\0{name}".encode(), digest_size=16).digest()
+        return np.random.default_rng(int.from_bytes(key, "big"))
+
+    def stage(self, name: str, fn: Callable[[], T]) -> T:
+        """Return fn(), whose value is JSON or `Learned`; a stage that finished in an earlier process is restored."""
+        store, run = self._meter.store, self._meter.run
+        stored = store.stage(run, name) if run else None
+        if stored is not None:
+            position, body = stored
+            self._meter.skip_to(position)
+            return _restore(body)  # type: ignore[no-any-return]
+        outer, self._stage = self._stage, f"{self._stage}/{name}"
+        try:
+            value = fn()
+        finally:
+            self._stage = outer
+        if run:
+            store.put_stage(run, name, self._meter.position, _dump(value))
+        return value
+
+    def keep(self, learned: Learned) -> None:
+        """Keep this as the best so far: what the run returns if the budget ends."""
+        self.kept = learned
+
+    def track(self, steps: int | Iterable[T], label: str = "") -> Iterator[T]:
+        """Iterate over steps (a count or a collection) with a progress bar."""
+        items: Iterable[Any] = range(steps) if isinstance(steps, int) else steps
+        total = len(items) if hasattr(items, "__len__") else None
+        for n, item in enumerate(items):
+            if self._on_track:
+                self._on_track(label, n, total)
+            yield item
+        if self._on_track:
+            self._on_track(label, total or 0, total)
+
+    def log(self, event: str, **values: Any) -> None:
+        """Note what happened (numbers and short texts) for the history of the run."""
+        self.history.append({"step": event, "values": values})
+        if self._on_log:
+            self._on_log(event, values)
+
+
+def learn(method: Method, run: Run) -> Learned:
+    """Run a method to its end or the budget's; the budget's end returns the last kept, else the start."""
+    try:
+        return method.fit(run)
+    except BudgetEnded:
+        return run.kept or run.start
+
+
+def _dump(value: Any) -> str:
+    return json.dumps({"learned": value.to_json()} if isinstance(value, Learned) else {"json": value})
+
+
+def _restore(body: str) -> Any:
+    doc = json.loads(body)
+    return Learned.from_json(doc["learned"]) if "learned" in doc else doc["json"]

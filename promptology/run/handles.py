@@ -1,0 +1,104 @@
+"""Handles: the one door from a method to a model. A handle exposes only the access that was declared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from promptology.errors import AccessError
+from promptology.models.access import Answer, Message, Outcome, Request, Vectors, offers
+from promptology.run.cost import Cost
+from promptology.run.meter import Meter
+from promptology.run.store import memory_store
+
+Prompt = str | Sequence[Message] | Request
+
+
+class Handle:
+    """A metered model in a role. `access` names the protocols that may be used through it.
+
+    `defaults` are the sampling settings of the role; a call may override them.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        role: str,
+        model: Any,
+        access: Sequence[str] | None = None,
+        defaults: dict[str, Any] | None = None,
+    ) -> None:
+        self._meter = meter
+        self._model = model
+        self._defaults = defaults or {}
+        self.role = role
+        self.name = str(model.name)
+        self.identity = str(getattr(model, "identity", model.name))
+        self.access = tuple(offers(model) if access is None else access)
+
+    def restricted(self, access: Sequence[str]) -> Handle:
+        """Return the same handle with less access."""
+        return Handle(self._meter, self.role, self._model, [a for a in self.access if a in access], self._defaults)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether answers come from a simulation."""
+        return bool(getattr(self._model, "simulated", False))
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, samples: int = 1, fresh: bool = False, **settings: Any
+    ) -> list[str | None]:
+        """Return the text of each prompt's answer, None where it is missing.
+
+        `samples` > 1 gives that many answers per prompt, prompt by prompt. A prompt asked again returns the same
+        answer; `fresh=True` asks for new samples. `settings`: temperature, max_tokens, stop.
+        """
+        outcomes = self.outcomes(self.requests(prompts, samples=samples, **settings), fresh=fresh)
+        return [outcome.text if isinstance(outcome, Answer) else None for outcome in outcomes]
+
+    def requests(self, prompts: Sequence[Prompt], *, samples: int = 1, **settings: Any) -> list[Request]:
+        """Return requests with the role's settings filled in."""
+        merged = {**settings, **self._defaults}
+        asked = [_request(prompt, merged) for prompt in prompts]
+        if samples == 1:
+            return asked
+        return [replace(r, sample=n) for r in asked for n in range(samples)]
+
+    def outcomes(self, requests: Sequence[Request], fresh: bool = False) -> list[Outcome]:
+        """Return the outcomes of requests, failures included."""
+        self._need("generates")
+        return self._meter.generate(self.role, self._model, requests, fresh)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit vectors, float32, shape (len(texts), dimension)."""
+        self._need("embeds")
+        return self._meter.embed(self.role, self._model, texts)
+
+    def cost_of(self, answer: Answer) -> Cost:
+        """Return what one such answer costs on a cold cache."""
+        return self._meter.cost_of(self.role, self._model, replace(answer, attempts=1))
+
+    def worst(self, requests: Sequence[Request], texts: Sequence[str]) -> Cost:
+        """Return the most that these requests and texts can cost; what this run asked before costs nothing."""
+        return self._meter.worst(self.role, self._model, requests, texts)
+
+    def _need(self, access: str) -> None:
+        if access not in self.access:
+            offered = ", ".join(self.access) or "nothing"
+            raise AccessError(
+                f"role {self.role!r} ({self.name}) was used as a model that {access}; what was declared and offered: {offered}"
+            )
+
+
+def _request(prompt: Prompt, settings: dict[str, Any]) -> Request:
+    if isinstance(prompt, Request):
+        return replace(prompt, **settings) if settings else prompt
+    if isinstance(prompt, str):
+        return Request.user(prompt, **settings)
+    return Request(tuple((role, content) for role, content in prompt), **settings)
+
+
+def unmetered(model: Any, role: str = "model", defaults: dict[str, Any] | None = None) -> Handle:
+    """Return a handle without budget or durable store, for predictions outside a run."""
+    return model if isinstance(model, Handle) else Handle(Meter(memory_store()), role, model, None, defaults)

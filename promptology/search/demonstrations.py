@@ -1,0 +1,41 @@
+"""Demonstrations: choosing labelled items to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from promptology.data.items import Item
+from promptology.errors import UsageError
+from promptology.prompts.learned import Demonstrations, Example
+from promptology.run.engine import Run
+
+
+def labelled_train(run: Run) -> tuple[Item, ...]:
+    """Return the labelled training items; raises UsageError where there are none."""
+    items = tuple(i for i in run.task.train if i.labelled)
+    if not items:
+        raise UsageError(f"task {run.task.name!r} has no labelled training items to show as demonstrations")
+    return items
+
+
+def as_examples(items: Sequence[Item]) -> tuple[Example, ...]:
+    """Return items as demonstrations."""
+    return tuple(Example(dict(i.inputs), str(i.target)) for i in items)
+
+
+def draw_demonstrations(items: Sequence[Item], count: int, rng: np.random.Generator) -> Demonstrations:
+    """Return `count` items drawn in turn from each class (as equally as it goes), in random order."""
+    by_class: dict[str, list[Item]] = {}
+    for i in rng.permutation(len(items)):
+        by_class.setdefault(str(items[i].target), []).append(items[i])
+    # Free-text targets are nearly all distinct: then this is a plain draw.
+    queues = [by_class[name] for name in sorted(by_class)]
+    queues = [queues[i] for i in rng.permutation(len(queues))]
+    drawn: list[Item] = []
+    while len(drawn) < min(count, len(items)):
+        for queue in queues:
+            if queue and len(drawn) < count:
+                drawn.append(queue.pop())
+    return Demonstrations(as_examples([drawn[i] for i in rng.permutation(len(drawn))]))

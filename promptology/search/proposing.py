@@ -1,0 +1,71 @@
+"""Proposals: asking a model for another prompt, reading what it says, and refusing what cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from promptology.prompts.learned import Learned
+from promptology.prompts.parsing import extract
+from promptology.prompts.render import placeholders
+from promptology.run.engine import Run
+
+REPAIR = """Your last reply could not be used: {reason}
+
+{request}
+
+Reply again. Put the complete prompt between <prompt> and </prompt>, and nothing else inside them."""
+
+
+def propose(
+    run: Run,
+    requests: Sequence[str],
+    parent: Learned,
+    *,
+    role: str = "optimizer",
+    temperature: float = 1.0,
+    known: Collection[str] = (),
+    tag: str = "prompt",
+) -> list[Learned | None]:
+    """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
+
+    A proposal is usable when it is not empty, keeps the parent's input placeholders and is not in `known` (normalised
+    text). Each request is a fresh sample.
+    """
+    seen = {normal(text) for text in [*known, parent.instruction]}
+    texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
+    candidates: list[Learned | None] = []
+    broken: dict[int, str] = {}
+    for n, text in enumerate(texts):
+        candidate, reason = _read(text, parent, seen, tag)
+        candidates.append(candidate)
+        if reason:
+            broken[n] = reason
+    if broken:
+        again = [REPAIR.format(reason=reason, request=requests[n]) for n, reason in broken.items()]
+        repaired = run.model(role).generate(again, temperature=temperature, max_tokens=1024, fresh=True)
+        for n, text in zip(broken, repaired, strict=True):
+            candidates[n], reason = _read(text, parent, seen, tag)
+            run.log("repair", reason=broken[n], mended=not reason)
+    return candidates
+
+
+def _read(text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned | None, str]:
+    """Return the candidate, or why there is none; an answer that never came is not repaired."""
+    if text is None:
+        return None, ""
+    prompt = extract(text, tag)
+    if not prompt:
+        return None, "it held no prompt."
+    needed = placeholders(parent.instruction, [f.name for f in parent.signature.fields])
+    lost = [name for name in needed if "{" + name + "}" not in prompt]
+    if lost:
+        return None, "it must keep " + ", ".join("{" + name + "}" for name in lost) + ", where the input is put in."
+    if normal(prompt) in seen:
+        return None, "it repeats a prompt that was tried before."
+    return parent.with_instruction(prompt), ""
+
+
+def normal(text: str) -> str:
+    """Return a text in the form in which two prompts are the same prompt."""
+    return " ".join(text.casefold().split())

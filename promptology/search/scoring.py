@@ -1,0 +1,71 @@
+"""Scoring: a set of candidates on a set of items, paired and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptology.data.items import Item
+from promptology.errors import UsageError
+from promptology.predict import bind, predict_many
+from promptology.prompts.learned import Learned
+from promptology.run.engine import Run
+
+
+class Scores(NamedTuple):
+    """Item scores, shape (candidates, items), NaN where the answer is missing."""
+
+    values: NDArray[np.float64]
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Mean score per candidate over the items that every candidate answered, so that the comparison is paired.
+
+        Where there is no such item, each candidate's own mean; NaN for a candidate without any answer.
+        """
+        complete = ~np.isnan(self.values).any(axis=0)
+        used = self.values[:, complete] if complete.any() else self.values
+        counts = (~np.isnan(used)).sum(axis=1)
+        sums = np.nansum(used, axis=1)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+    @property
+    def order(self) -> list[int]:
+        """Candidates from best to worst; ties and equal means keep the order of submission, NaN comes last."""
+        means = self.means
+        return [int(i) for i in np.argsort(-np.where(np.isnan(means), -np.inf, means), kind="stable")]
+
+
+def score(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Scores:
+    """Score candidates on labelled items by the task's metric, in one batch, all on the same items."""
+    predictors = [bind(c, run.model(), {r: h for r, h in run.roles.items() if r != "model"}) for c in candidates]
+    metric = run.task.metric
+    values = np.full((len(candidates), len(items)), np.nan)
+    for row, predictions in enumerate(predict_many(predictors, items)):
+        for column, item in enumerate(items):
+            if not predictions.missing[column]:
+                values[row, column] = metric.item(predictions.outputs[column], item.target)
+    return Scores(values)
+
+
+def selection_items(run: Run) -> tuple[Item, ...]:
+    """Return the labelled items on which a search selects: validation, else train.
+
+    Raises UsageError where the task has no labelled item outside its test split.
+    """
+    for items in (run.task.validation, run.task.train):
+        labelled = tuple(i for i in items if i.labelled)
+        if labelled:
+            return labelled
+    raise UsageError(
+        f"task {run.task.name!r} has no labelled training or validation items, and this method selects by label; "
+        "add labels, or use a method that needs none such as spo"
+    )
+
+
+def unlabelled_inputs(run: Run) -> tuple[Item, ...]:
+    """Return the inputs a method may look at without labels: unlabelled, train and validation items."""
+    return (*run.task.unlabeled, *run.task.train, *run.task.validation)
