@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import click
 import typer
 
 from promptology.errors import PromptologyError
+
+# typer may carry its own click, so its exceptions are taken from typer and not from the click package.
+ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="promptology",
@@ -48,13 +51,13 @@ def run(argv: Sequence[str]) -> int:
         return int(code or 0)
     except PromptologyError as error:
         return complain(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.ctx.get_help() if error.ctx else error.format_message())
-        return 0
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "promptology"
-        return complain(f"{error.format_message()} (see {where} --help)")
-    except (KeyboardInterrupt, click.Abort):
+    except ClickError as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(context.get_help() if context else error.format_message())
+            return 0
+        return complain(f"{error.format_message()} (see {context.command_path if context else 'promptology'} --help)")
+    except (KeyboardInterrupt, typer.Abort):
         return complain("interrupted; what was answered is kept, continue with `promptology resume`", 130)
     except BrokenPipeError:
         # The reader of our output went away (head, less): point stdout at nothing so that its flush cannot fail.

@@ -35,11 +35,7 @@ class Handle:
         self.role = role
         self.name = str(model.name)
         self.identity = str(getattr(model, "identity", model.name))
-        self.access = tuple(offers(model) if access is None else access)
-
-    def restricted(self, access: Sequence[str]) -> Handle:
-        """Return the same handle with less access."""
-        return Handle(self._meter, self.role, self._model, [a for a in self.access if a in access], self._defaults)
+        self.access = tuple(a for a in offers(model) if access is None or a in access)
 
     @property
     def simulated(self) -> bool:
