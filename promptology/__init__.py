@@ -1,11 +1,11 @@
 """Prompt learning for frozen models: a model, a task and a budget in; a better prompt and evidence out.
 
-    import promptology as pt
+import promptology as pt
 
-    task = pt.load_task("tickets")
-    model = pt.model("minilm")
-    result = pt.fit(task, model, "template-search")
-    print(result.evidence)
+task = pt.load_task("tickets")
+model = pt.model("minilm")
+result = pt.fit(task, model, "template-search")
+print(result.evidence)
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from promptology.evidence.documents import document, model_entry, score_of, task
 from promptology.evidence.fitting import Observer, Result, Settings, fit_one, new_nonce
 from promptology.evidence.measuring import Measured, affordable, measure, shuffled
 from promptology.evidence.statistics import Interval, bootstrap_interval
-from promptology.methods.registry import card_of, create
+from promptology.methods.registry import create
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.predict import bind
@@ -85,7 +85,9 @@ class Comparison:
         try:
             import pandas as pd
         except ImportError:
-            raise UsageError("to_frame needs pandas (pip install pandas); rows() gives the same as dictionaries") from None
+            raise UsageError(
+                "to_frame needs pandas (pip install pandas); rows() gives the same as dictionaries"
+            ) from None
         return pd.DataFrame(self.rows())
 
     def __str__(self) -> str:
@@ -95,10 +97,12 @@ class Comparison:
 
 
 def _task(task: Any, prompt: Any, system: str | None) -> Task:
-    task = task if isinstance(task, Task) else load_task(task)
+    loaded: Task = task if isinstance(task, Task) else load_task(task)
     if prompt is not None and not isinstance(prompt, str):
-        raise UsageError(f"prompt is a {type(prompt).__name__}; give a text (a saved prompt goes to evaluate or sources)")
-    return task.with_prompt(prompt, system) if prompt is not None or system is not None else task
+        raise UsageError(
+            f"prompt is a {type(prompt).__name__}; give a text (a saved prompt goes to evaluate or sources)"
+        )
+    return loaded.with_prompt(prompt, system) if prompt is not None or system is not None else loaded
 
 
 def settings_of(
@@ -161,9 +165,9 @@ def fit(
 ) -> Result:
     """Learn a prompt with one method and return it with evidence and cost.
 
-    `task`: a Task or what `load_task` takes; `model` and `helpers` (by role): what `model` takes; `method`: a name or an
-    instance; `settings`: fields of the method that differ from its defaults; `prompt`, `system`: the start; `budget`:
-    "300calls,2usd,500ktok,20000passes,10m" in any mix, over learning and evidence; `out`: where to save the prompt
+    `task`: a Task or what `load_task` takes; `model` and `helpers` (by role): what `model` takes; `method`: a name or
+    an instance; `settings`: fields of the method that differ from its defaults; `prompt`, `system`: the start;
+    `budget`: "300calls,2usd,500ktok,20000passes,10m" in any mix, over learning and evidence; `out`: where to save the prompt
     folder. `options`: seed, cache, price, sampling, evidence_share, missing, protocol, retry_failed. The same call
     after a crash continues. Raises PromptologyError with one clear line.
     """
@@ -271,28 +275,19 @@ def evaluate(
         raise UsageError(f"unknown split {split!r}; there are test, validation and train")
     task = _task(task, None if isinstance(prompt, Learned) else prompt, system)
     model = open_model(model)
-    run_settings = settings_of(budget, **options) if budget is not None else settings_of(Budget({}), **options)
+    run_settings = settings_of(Budget({}) if budget is None else budget, **options)
     learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
     own, store = store is None, store or SQLiteStore()
     try:
-        meter = Meter(
-            store,
-            budget=run_settings.budget,
-            prices=run_settings.prices,
-            seed=run_settings.seed,
-            limits=run_settings.limits,
-            cache=run_settings.cache,
-            on_progress=progress,
-        )
-        meter.salt = run_settings.nonce
-        meter.phase = "evidence"
+        meter = _meter(store, run_settings, progress)
         handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))
         predictor = bind(learned, handle, _open_all(helpers), task.signature)
         items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
         if not items or not all(i.labelled for i in items):
-            raise UsageError(f"task {task.name!r} has no labelled {split} items to score against; give --label or --test")
-        n = affordable(meter, [predictor], items)
-        both = measure(meter, [predictor], items, n)
+            raise UsageError(
+                f"task {task.name!r} has no labelled {split} items to score against; give --label or --test"
+            )
+        both = measure(meter, [predictor], items, affordable(meter, [predictor], items))
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
         openings = store.open_test(task.items_fingerprint(), f"evaluate-{learned.as_text()}") if split == "test" else 0
@@ -302,11 +297,26 @@ def evaluate(
             store.close()
     (one,) = both
     metrics = task.metric.aggregate(one.outputs, one.targets)
-    interval = bootstrap_interval(
-        task.metric, one.outputs, one.targets, np.random.default_rng(int(task.items_fingerprint(), 16))
-    )
+    rng = np.random.default_rng(int(task.items_fingerprint(), 16))
+    interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)
     return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc)
+
+
+def _meter(store: Store, settings: Settings, progress: Progress | None) -> Meter:
+    """Return a meter outside a run: its answers are cached, nothing is replayed."""
+    meter = Meter(
+        store,
+        budget=settings.budget,
+        prices=settings.prices,
+        seed=settings.seed,
+        limits=settings.limits,
+        cache=settings.cache,
+        salt=settings.nonce,
+        on_progress=progress,
+    )
+    meter.phase = "evidence"
+    return meter
 
 
 def _evaluation_document(
@@ -379,4 +389,3 @@ def plan(
 
 def _open_all(helpers: Mapping[str, Any] | None) -> dict[str, Any]:
     return {role: open_model(m) for role, m in (helpers or {}).items()}
-

@@ -22,7 +22,18 @@ def main() -> int:
         if url is None:
             print(line, file=sys.stderr)
             return 1
-        fit = [*cli, "fit", "--task", "tickets", "--model", f"openai:simulated-tickets@{url}", "--method", "spo"]
+        fit = [
+            *cli,
+            "fit",
+            "--task",
+            "tickets",
+            "--model",
+            f"openai:simulated-tickets@{url}",
+            "--method",
+            "spo",
+            "--set",
+            "questions=10",
+        ]
         fit += ["--prompt", PROMPT, "--budget", "1500calls", "--out", "demo-out/spo-prompt"]
         return subprocess.run(fit, check=False).returncode
     finally:

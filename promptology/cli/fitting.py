@@ -83,9 +83,15 @@ def fit(
     shared: Common,
     method: Annotated[str, typer.Option("--method", help="Name of a method, see `promptology methods`.")] = "spo",
     settings: Set = [],  # noqa: B006
-    out_folder: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where to save the prompt folder.")] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="holdout or duel; default: what the labels allow.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")] = False,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to save the prompt folder.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="holdout or duel; default: what the labels allow.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")
+    ] = False,
     expect: Annotated[str, typer.Option("--expect", hidden=True)] = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -137,8 +143,12 @@ def fit(
 def compare(
     shared: Common,
     method: Annotated[list[str], typer.Option("--method", help="Method to compare; repeat it.")],
-    settings: Annotated[list[str], typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="Setting of one method.")] = [],  # noqa: B006
-    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE.html", help="Where to write the report.")] = None,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="Setting of one method.")
+    ] = [],  # noqa: B006
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Where to write the report.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Compare methods."""

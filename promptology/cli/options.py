@@ -23,29 +23,71 @@ O = typer.Option  # noqa: E741  (an option per line reads best with a short name
 class Common:
     """The grammar that is the same everywhere."""
 
-    task: Annotated[str, O("--task", "-t", metavar="FILE|FOLDER|NAME", help="CSV, TSV, JSON or JSONL file, a folder of splits, or a bundled task.")]
-    model: Annotated[str, O("--model", "-m", help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD" or "module:function".')]
+    task: Annotated[
+        str,
+        O(
+            "--task",
+            "-t",
+            metavar="FILE|FOLDER|NAME",
+            help="CSV, TSV, JSON or JSONL file, a folder of splits, or a bundled task.",
+        ),
+    ]
+    model: Annotated[
+        str,
+        O(
+            "--model",
+            "-m",
+            help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD" or "module:function".',
+        ),
+    ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
     label: Annotated[str | None, O("--label", metavar="COL", help="Label column.")] = None
-    test: Annotated[str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")] = None
-    metric: Annotated[str | None, O("--metric", metavar="NAME|module:function", help="accuracy, macro-f1, micro-f1, exact-match, token-f1, or your function.")] = None
+    test: Annotated[
+        str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")
+    ] = None
+    metric: Annotated[
+        str | None,
+        O(
+            "--metric",
+            metavar="NAME|module:function",
+            help="accuracy, macro-f1, micro-f1, exact-match, token-f1, or your function.",
+        ),
+    ] = None
     prompt: Annotated[str | None, O("--prompt", metavar="FILE|TEXT", help="Your current prompt: the start.")] = None
     system: Annotated[str | None, O("--system", metavar="TEXT", help="System prompt of the start.")] = None
-    optimizer: Annotated[str | None, O("--optimizer", metavar="MODEL", help="Model that writes prompts; default: --model.")] = None
-    judge: Annotated[str | None, O("--judge", metavar="MODEL", help="Model that compares outputs; default: --model.")] = None
-    budget: Annotated[str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")] = None
+    optimizer: Annotated[
+        str | None, O("--optimizer", metavar="MODEL", help="Model that writes prompts; default: --model.")
+    ] = None
+    judge: Annotated[
+        str | None, O("--judge", metavar="MODEL", help="Model that compares outputs; default: --model.")
+    ] = None
+    budget: Annotated[
+        str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
+    ] = None
     evidence_share: Annotated[float, O("--evidence-share", help="Share of the budget kept for evidence.")] = 0.4
-    price: Annotated[str | None, O("--price", metavar="IN,OUT", help="US dollars per million tokens, in and out.")] = None
+    price: Annotated[str | None, O("--price", metavar="IN,OUT", help="US dollars per million tokens, in and out.")] = (
+        None
+    )
     rpm: Annotated[float | None, O("--rpm", help="Requests per minute at most.")] = None
     workers: Annotated[int | None, O("--workers", help="Requests in flight at most (default 16).")] = None
-    timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = None
+    timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = (
+        None
+    )
     max_tokens: Annotated[int | None, O("--max-tokens", help="Longest answer of the task's model, in tokens.")] = None
     temperature: Annotated[float | None, O("--temperature", help="Temperature of the task's model (default 0).")] = None
-    key_env: Annotated[str | None, O("--key-env", metavar="NAME", help="Environment variable that holds the key.")] = None
+    key_env: Annotated[str | None, O("--key-env", metavar="NAME", help="Environment variable that holds the key.")] = (
+        None
+    )
     cache: Annotated[str, O("--cache", metavar="on|off", help="Use answers of earlier runs.")] = "on"
     missing: Annotated[float, O("--missing", help="Share of missing answers that stops the run.")] = 0.2
     seed: Annotated[int, O("--seed", help="Seed of everything random.")] = 0
-    split_seed: Annotated[int, O("--split-seed", help="Seed of drawn splits, apart from --seed so that the test split stays sealed.")] = 0
+    split_seed: Annotated[
+        int,
+        O(
+            "--split-seed",
+            help="Seed of drawn splits, apart from --seed so that the test split stays sealed.",
+        ),
+    ] = 0
     json: Annotated[bool, O("--json", help="Print one JSON document; notes go to standard error.")] = False
     nonce: Annotated[str, O("--nonce", hidden=True)] = ""
 
@@ -71,7 +113,12 @@ class Common:
         from promptology.models.opening import model
 
         if source.startswith("openai:"):
-            values = {"rpm": self.rpm, "workers": self.workers, "timeout": self.timeout, "key_env": self.key_env}
+            values = {
+                "rpm": self.rpm,
+                "workers": self.workers,
+                "timeout": self.timeout,
+                "key_env": self.key_env,
+            }
             return model(source, **{k: v for k, v in values.items() if v is not None})
         if source.partition(":")[0] not in ("hf", "simulated") and ":" in source:
             return model(function(source), **({"workers": self.workers} if self.workers else {}))

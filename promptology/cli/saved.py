@@ -35,9 +35,16 @@ def apply(
     folder: Folder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to apply it to.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model, as in fit.")] = "",
-    input: Annotated[Path | None, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON or JSONL file.")] = None,
-    text: Annotated[str | None, typer.Option("--text", metavar="COL[,COL]", help="Input columns, in the prompt's order.")] = None,
-    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Where to write; default: standard output.")] = None,
+    input: Annotated[
+        Path | None, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON or JSONL file.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COL[,COL]", help="Input columns, in the prompt's order.")
+    ] = None,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.csv", help="Where to write; default: standard output."),
+    ] = None,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -118,7 +125,9 @@ def _write(results: list[dict[str, Any]], path: Path | None) -> None:
 def export(
     folder: Folder,
     to: Annotated[str, typer.Option("--to", metavar="text|messages", help="Form of the export.")] = "text",
-    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")] = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Export a saved prompt."""

@@ -19,7 +19,9 @@ then: promptology fit --task tickets --model openai:simulated@http://127.0.0.1:8
 @app.command(help=SIMULATE)
 def simulate(
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes any free one.")] = 8000,
-    world: Annotated[str, typer.Option("--world", metavar="WORLD[?judge=0.75&bias=0.1&seed=1]", help="World and skills.")] = "tickets",
+    world: Annotated[
+        str, typer.Option("--world", metavar="WORLD[?judge=0.75&bias=0.1&seed=1]", help="World and skills.")
+    ] = "tickets",
     latency: Annotated[float, typer.Option("--latency", min=0.0, help="Seconds before each answer.")] = 0.05,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:

@@ -131,9 +131,7 @@ class Signature:
         return {
             "fields": [{"name": f.name, "kind": f.kind} for f in self.fields],
             "output": self.output,
-            "classes": [
-                {"name": c.name, "description": c.description, "terms": list(c.terms)} for c in self.classes
-            ],
+            "classes": [{"name": c.name, "description": c.description, "terms": list(c.terms)} for c in self.classes],
             "instruction": self.instruction,
             "system": self.system,
         }
@@ -146,8 +144,7 @@ class Signature:
                 fields=tuple(Field(f["name"], f.get("kind", "text")) for f in doc["fields"]),
                 output=doc["output"],
                 classes=tuple(
-                    ClassLabel(c["name"], c.get("description", ""), tuple(c.get("terms", ())))
-                    for c in doc["classes"]
+                    ClassLabel(c["name"], c.get("description", ""), tuple(c.get("terms", ()))) for c in doc["classes"]
                 ),
                 instruction=doc.get("instruction", ""),
                 system=doc.get("system", ""),

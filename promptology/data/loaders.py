@@ -8,15 +8,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from promptology.data.files import SUFFIXES, Table, cell, is_missing, read_rows, read_splits, read_table, table_of
+from promptology.data.files import (
+    SUFFIXES,
+    Table,
+    cell,
+    is_missing,
+    read_rows,
+    read_splits,
+    read_table,
+    table_of,
+)
 from promptology.data.items import ClassLabel, Field, Item, Signature
 from promptology.data.task import Task, looks_like_classes
 from promptology.errors import UsageError
 
 __all__ = ["bundled_tasks", "load_task", "read_rows"]
 
-LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "sentiment", "answer", "output", "y")
-TEXT_NAMES = ("text", "sentence", "message", "input", "question", "content", "review", "document", "body", "x")
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "intent",
+    "sentiment",
+    "answer",
+    "output",
+    "y",
+)
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "message",
+    "input",
+    "question",
+    "content",
+    "review",
+    "document",
+    "body",
+    "x",
+)
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -232,7 +263,9 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     """Warn of test inputs that training data holds too."""
     seen = {tuple(i.inputs.values()) for split in ("train", "validation") for i in rows.get(split, [])}
     shared = sum(tuple(i.inputs.values()) in seen for i in rows.get("test", []))
-    return (f"{shared} test inputs also stand in the training data: the test is easier than it looks",) if shared else ()
+    return (
+        (f"{shared} test inputs also stand in the training data: the test is easier than it looks",) if shared else ()
+    )
 
 
 def _bundled(name: str) -> Task:

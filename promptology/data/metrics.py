@@ -10,7 +10,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class _ByItem:
 
     name = ""
     decomposes = True
-    needs: ClassVar[Mapping[str, Any]] = {}
+    needs: Mapping[str, Any] = MappingProxyType({})
 
     def item(self, prediction: Any, target: Any) -> float:
         raise NotImplementedError
@@ -96,7 +97,7 @@ class F1:
     """
 
     decomposes = False
-    needs: ClassVar[Mapping[str, Any]] = {}
+    needs: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, average: str) -> None:
         self.average = average
@@ -130,7 +131,7 @@ class F1:
         right, real, said = count(hits[indices]), count(truth[indices]), count(guess[indices])
         if self.average == "micro":
             both = (real + said).sum(axis=1)
-            return np.divide(2 * right.sum(axis=1), both, out=np.zeros(rows), where=both > 0)
+            return np.asarray(np.divide(2 * right.sum(axis=1), both, out=np.zeros(rows), where=both > 0))
         f1 = np.divide(2 * right, real + said, out=np.zeros_like(right), where=real + said > 0)
         present = real > 0
         return np.asarray((f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))

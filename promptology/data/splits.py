@@ -12,9 +12,7 @@ from promptology.data.items import Item
 DEFAULT_SHARES: Mapping[str, float] = {"train": 0.4, "validation": 0.2, "test": 0.4}
 
 
-def draw(
-    items: Sequence[Item], shares: Mapping[str, float], seed: int
-) -> tuple[list[Item], list[Item], list[Item]]:
+def draw(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> tuple[list[Item], list[Item], list[Item]]:
     """Return train, validation and test; shares are scaled to sum to 1."""
     weights = [shares["train"], shares["validation"], shares["test"]]
     train, validation, test = _partition(items, weights, seed)

@@ -89,18 +89,20 @@ class Task:
 
     def fingerprint(self) -> str:
         """Hash of items, splits, signature and metric: two tasks with one fingerprint are the same task."""
-        return digest({"items": self.items_fingerprint(), "signature": self.signature.to_json(), "metric": self.metric.name})
+        return digest(
+            {
+                "items": self.items_fingerprint(),
+                "signature": self.signature.to_json(),
+                "metric": self.metric.name,
+            }
+        )
 
     def items_fingerprint(self) -> str:
         """Hash of the items and their splits alone, by which openings of a test split are counted."""
         cached: str | None = self.__dict__.get("_items_fingerprint")
         if cached is None:
             cached = digest(
-                [
-                    [split, i.id, dict(i.inputs), i._target]
-                    for split, items in self._all().items()
-                    for i in items
-                ]
+                [[split, i.id, dict(i.inputs), i._target] for split, items in self._all().items() for i in items]
             )
             self.__dict__["_items_fingerprint"] = cached
         return cached
@@ -138,9 +140,7 @@ def _item(row: Row, id: str, label: str) -> Item:
     raise UsageError(f"row {id} is a {type(row).__name__}; use an Item, a mapping, an (input, label) pair or a string")
 
 
-def _complete(
-    given: Mapping[str, list[Item] | None], shares: Mapping[str, float], seed: int
-) -> dict[str, list[Item]]:
+def _complete(given: Mapping[str, list[Item] | None], shares: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
     """Draw the splits that were not given from the training items."""
     train = given["train"] or []
     validation, test = given["validation"], given["test"]
@@ -203,4 +203,3 @@ def _check_labels(splits: Mapping[str, list[Item]], signature: Signature) -> Non
                     f"{split} item {item.id!r} has label {item._target!r}, which is not one of the classes "
                     f"({', '.join(list(known)[:8])}{', ...' if len(known) > 8 else ''})"
                 )
-

@@ -174,7 +174,8 @@ def fit_one(
         with _alone(folder):
             row = store.create_run(id, {**spec, "origin": dict(settings.origin)})
             say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
-            result = _run(task, card, method, models, settings, store, id, folder, sources, say, progress)
+            run, meter = _open(task, card, models, settings, store, id, sources, say, progress)
+            result = _run(card, method, models, settings, run, meter, folder, say)
             save(result.learned, folder / "prompt")
             return result
     finally:
@@ -182,19 +183,18 @@ def fit_one(
             store.close()
 
 
-def _run(
+def _open(
     task: Task,
     card: Card,
-    method: Any,
     models: Mapping[str, Any],
     settings: Settings,
     store: Store,
     id: str,
-    folder: Path,
     sources: Sequence[Learned],
     say: Observer,
     progress: Callable[[Meter, str, int], None] | None,
-) -> Result:
+) -> tuple[Run, Meter]:
+    """Return what a method sees, and the meter behind it."""
     meter = Meter(
         store,
         id,
@@ -219,32 +219,40 @@ def _run(
         on_log=say,
         on_track=lambda label, n, total: say("track", {"label": label, "done": n, "total": total}),
     )
-    store.set_status(id, "running")
+    return run, meter
+
+
+def _run(
+    card: Card,
+    method: Any,
+    models: Mapping[str, Any],
+    settings: Settings,
+    run: Run,
+    meter: Meter,
+    folder: Path,
+    say: Observer,
+) -> Result:
+    """Learn, choose, measure; the run's status follows whatever happens."""
+    store, task = meter.store, run.task
+    store.set_status(meter.run, "running")
     try:
         meter.held_back = held_back(task, settings.budget)
         found = learn(method, run)
-        learning, stopped, rounds = meter.charged, meter.stopped, len(run.history)
-        say("phase", {"name": "evidence", "charged": learning})
+        learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
+        say("phase", {"name": "evidence"})
         meter.phase, meter.held_back = "evidence", {}
         choice = choose(run, meter, found)
         evidence = gather(task, run, meter, choice.learned, settings.protocol)
         meter.check_missing()
-        _check_alive(card, run, found, stopped)
+        check_alive(card, run)
     except BaseException as error:
         meter.flush()
-        store.set_status(id, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
-    warnings = [choice.note] if choice.note else []
-    if stopped:
-        warnings.append(
-            "the budget ended the search"
-            + (f" after {rounds} recorded steps" if rounds else " before its first step: a larger budget is needed")
-        )
-    warnings += [*evidence.notes, *([f"{meter.missing} answers are missing"] if meter.missing else [])]
     result = Result(
         choice.learned,
         evidence,
-        id,
+        meter.run,
         folder,
         card.slug,
         run.start,
@@ -253,14 +261,26 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        tuple(warnings),
+        warnings_of(choice.note, stopped, steps, evidence, meter),
         meter.elapsed,
         _model=models["model"],
         _helpers=models,
     )
     summary = {"verdict": evidence.verdict, "evidence": str(evidence), "charged": meter.charged.to_json()}
-    store.set_status(id, "done", summary)
+    store.set_status(meter.run, "done", summary)
     return result
+
+
+def warnings_of(note: str, stopped: bool, steps: int, evidence: Evidence, meter: Meter) -> tuple[str, ...]:
+    """Return what a user should know about how a run ended."""
+    warnings = [note] if note else []
+    if stopped:
+        when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
+        warnings.append(f"the budget ended the search {when}")
+    warnings += evidence.notes
+    if meter.missing:
+        warnings.append(f"{meter.missing} answers are missing")
+    return tuple(warnings)
 
 
 def _declared(card: Card, role: str) -> tuple[str, ...]:
@@ -277,8 +297,8 @@ def held_back(task: Task, budget: Budget) -> dict[str, float]:
     return share
 
 
-def _check_alive(card: Card, run: Run, found: Learned, stopped: bool) -> None:
-    """A search of which every step failed is an error, never a success with the starting prompt."""
+def check_alive(card: Card, run: Run) -> None:
+    """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
     steps = [h for h in run.history if h["step"] in ("round", "candidate")]
     if steps and all(h["values"].get("outcome") == "no usable proposal" for h in steps):
         raise TooManyMissing(

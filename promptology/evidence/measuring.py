@@ -82,11 +82,7 @@ def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[It
         worst = ZERO
         for p in predictors:
             worst = worst.plus(p.handle.worst(p.requests(items[:n]), p.texts(items[:n])))
-        scaled = Cost(
-            *(np.ceil(v / share) for v in (worst.calls, worst.tokens_in, worst.tokens_out)),
-            worst.usd / share,
-            np.ceil(worst.passes / share),
-        )
+        scaled = worst.scaled(1 / share)
         return meter.budget.covers(meter.charged.plus(scaled), meter.held_back)
 
     low, high = 0, len(items)

@@ -62,11 +62,12 @@ class Evidence:
         if self.found is None or self.start is None:
             return f"{self.verdict} ({self.protocol})"
         before, after = self.start, self.found
-        text = (
-            f"{self.metric}: {before.value:.3f} -> {after.value:.3f} [{after.low:.3f}, {after.high:.3f}] on {self.n} items"
-        )
+        span = f"[{after.low:.3f}, {after.high:.3f}]"
+        text = f"{self.metric}: {before.value:.3f} -> {after.value:.3f} {span} on {self.n} items"
         if self.difference is not None and self.verdict != "start":
-            text += f", difference {self.difference.difference:+.3f}, {self.difference.test} p = {self.difference.p:.3g}"
+            text += (
+                f", difference {self.difference.difference:+.3f}, {self.difference.test} p = {self.difference.p:.3g}"
+            )
         return f"{text}: {self.verdict}"
 
 
@@ -187,12 +188,22 @@ def _duel_evidence(
     metrics: dict[str, Any] = {"win share": share, "won": wins, "lost": losses, "tied": n - wins - losses}
     hint = sample_size_hint(n, (wins + losses) / n) if wins + losses else ""
     return Evidence(
-        "duel", "win share", verdict(pair, p), n, half, Interval(share, low, high, n), pair, None, found, metrics, hint
+        "duel",
+        "win share",
+        verdict(pair, p),
+        n,
+        half,
+        Interval(share, low, high, n),
+        pair,
+        None,
+        found,
+        metrics,
+        hint,
     )
 
 
 def gather(task: Task, run: Run, meter: Meter, found: Learned, protocol: str | None = None) -> Evidence:
-    """Return evidence by the protocol that the task allows: holdout with test labels, else a duel where models generate."""
+    """Return evidence by the protocol the task allows: holdout with test labels, else a duel where models generate."""
     rng = np.random.default_rng(int(task.items_fingerprint(), 16) ^ run.seed)
     if protocol == "holdout" or (protocol is None and task.labelled):
         return holdout(run, meter, found, rng)

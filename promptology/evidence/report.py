@@ -99,9 +99,13 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     correction = ", corrected after Holm" if len(tested) > 1 else ""
     lines = [
         f"{task['name']} by {task['metric']}"
-        + (f" on {score['n']} {'sealed test items' if document.get('protocol') == 'holdout' else 'unused inputs'}" if score else "")
-        + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}; budget {document['budget']} per method; "
-        f"seed {document['seed']}"
+        + (
+            f" on {score['n']} {'sealed test items' if document.get('protocol') == 'holdout' else 'unused inputs'}"
+            if score
+            else ""
+        )
+        + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}"
+        + f"; budget {document['budget']} per method; seed {document['seed']}"
     ]
     if test:
         lines.append(f"interval: bootstrap over items; p: {test}{correction}, against the start on the same items")
@@ -138,8 +142,12 @@ def diff(before: str, after: str) -> list[Piece]:
 
 
 def _diff_of(before: str, after: str) -> list[Piece] | None:
-    """Return the difference where it is worth showing; very long prompts are only shown whole."""
-    return diff(before, after) if max(len(before), len(after)) <= 20_000 else None
+    """Return the difference where it is worth showing: prompts of readable length that share words."""
+    if max(len(before), len(after)) > 20_000:
+        return None
+    pieces = diff(before, after)
+    shared = sum(len(p.text) for p in pieces if p.kind == "same" and not p.text.isspace())
+    return pieces if 4 * shared >= len(before) else None
 
 
 class Point(NamedTuple):
@@ -189,7 +197,7 @@ def picture(document: Mapping[str, Any]) -> Picture | None:
         return LEFT + 20 + (RIGHT - LEFT - 60) * math.log1p(cost) / math.log1p(most)
 
     def y_of(value: float) -> float:
-        return BOTTOM - (BOTTOM - TOP) * (value - low) / max(high - low, 1e-9)
+        return float(BOTTOM - (BOTTOM - TOP) * (value - low) / max(high - low, 1e-9))
 
     points = []
     taken: list[tuple[float, float]] = []
@@ -205,7 +213,17 @@ def picture(document: Mapping[str, Any]) -> Picture | None:
         lowest = y_of(s["low"] if s.get("low") is not None else s["value"])
         highest = y_of(s["high"] if s.get("high") is not None else s["value"])
         points.append(
-            Point(arm["label"], x, y, lowest, highest, text, label_y, "end" if right else "start", x + (-10 if right else 10))
+            Point(
+                arm["label"],
+                x,
+                y,
+                lowest,
+                highest,
+                text,
+                label_y,
+                "end" if right else "start",
+                x + (-10 if right else 10),
+            )
         )
     ticks = [0.0, *(10.0**k for k in range(8) if 10.0**k <= most)]
     steps = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,10 @@ from promptology.data.metrics import Metric, resample
 RESAMPLES = 2000
 LEVEL = 0.95
 ALPHA = 0.05
+POWER = 7.84
+"""(1.96 + 0.84) squared: two-sided 5 %, power 80 %."""
+CELLS = 4_000_000
+"""Resampled positions held at a time."""
 
 
 class Interval(NamedTuple):
@@ -54,17 +58,34 @@ def bootstrap_interval(
     n = len(targets)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    value = next(iter(metric.aggregate(predictions, targets).values()))
-    figures = resample(metric, predictions, targets, rng.integers(0, n, (resamples, n)))
+    value = _primary(metric, predictions, targets)
+    figures = _over_resamples(lambda rows: resample(metric, predictions, targets, rows), n, rng, resamples)
     low, high = _quantiles(figures, level)
     if metric.decomposes and low == high and value in (0.0, 1.0):
         return binomial(round(value * n), n, level)
     return Interval(value, low, high, n)
 
 
+def _over_resamples(
+    figure: Callable[[NDArray[np.int64]], NDArray[np.float64]], n: int, rng: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """Return the figure of every resample, a few rows at a time: 2,000 x 100,000 indices would take gigabytes."""
+    rows = max(1, CELLS // n)
+    sizes = [min(rows, resamples - at) for at in range(0, resamples, rows)]
+    return np.concatenate([figure(rng.integers(0, n, (size, n))) for size in sizes])
+
+
 def _quantiles(figures: NDArray[np.float64], level: float) -> tuple[float, float]:
-    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+    """Return the interval's ends; a resample in which the figure is not defined says nothing and is left out."""
+    known = figures[~np.isnan(figures)]
+    if not len(known):
+        return math.nan, math.nan
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _primary(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
+    return float(next(iter(metric.aggregate(predictions, targets).values())))
 
 
 def binomial(wins: int, n: int, level: float = LEVEL) -> Interval:
@@ -94,25 +115,37 @@ def paired(
     n = len(targets)
     if n == 0:
         return Paired(math.nan, math.nan, math.nan, math.nan, "no items", 0, 0, 0)
-    mine = np.array([metric.item(p, t) for p, t in zip(found, targets, strict=True)])
-    theirs = np.array([metric.item(p, t) for p, t in zip(start, targets, strict=True)])
+    mine = np.array([metric.item(p, t) for p, t in zip(found, targets, strict=True)], float)
+    theirs = np.array([metric.item(p, t) for p, t in zip(start, targets, strict=True)], float)
     better, worse = int((mine > theirs).sum()), int((mine < theirs).sum())
-    indices = rng.integers(0, n, (resamples, n))
-    deltas = resample(metric, found, targets, indices) - resample(metric, start, targets, indices)
-    low, high = _quantiles(deltas, level)
     value = _primary(metric, found, targets) - _primary(metric, start, targets)
-    if metric.decomposes and set(np.unique([mine, theirs])) <= {0.0, 1.0}:
-        p, test = mcnemar(better, worse), "exact McNemar"
-    else:
-        tail = min((deltas <= 0).sum(), (deltas >= 0).sum())
-        p, test = float(min(1.0, 2 * (tail + 1) / (resamples + 1))), "paired bootstrap"
-        if better == worse == 0:
-            p = 1.0
-    return Paired(value, low, high, p, test, better, worse, n)
+
+    def difference(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return resample(metric, found, targets, rows) - resample(metric, start, targets, rows)
+
+    deltas = _over_resamples(difference, n, rng, resamples)
+    low, high = _quantiles(deltas, level)
+    counts = metric.decomposes and bool(np.isin([mine, theirs], (0.0, 1.0)).all())
+    if not (counts and math.isclose(value, float((mine - theirs).mean()), abs_tol=1e-9)):
+        return Paired(value, low, high, _bootstrap_p(deltas), "paired bootstrap", better, worse, n)
+    if n in (better, worse):
+        low, high = _one_sided(n, level) if better else _one_sided(n, level, -1)
+    return Paired(value, low, high, mcnemar(better, worse), "exact McNemar", better, worse, n)
 
 
-def _primary(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
-    return next(iter(metric.aggregate(predictions, targets).values()))
+def _bootstrap_p(deltas: NDArray[np.float64]) -> float:
+    """Return twice the smaller tail beyond no difference; + 1, as the data themselves are one of the resamples."""
+    known = deltas[~np.isnan(deltas)]
+    if not len(known):
+        return math.nan
+    tail = int(min((known <= 0).sum(), (known >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (len(known) + 1))
+
+
+def _one_sided(n: int, level: float, sign: int = 1) -> tuple[float, float]:
+    """Return the interval where every item changed the same way: the bootstrap is blind, the sign test is not."""
+    bound = 2 * binomial(n, n, level).low - 1
+    return (bound, 1.0) if sign > 0 else (-1.0, -bound)
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -142,18 +175,22 @@ def verdict(pair: Paired, p: float) -> str:
     return "no evidence"
 
 
-def items_needed(difference: float, disagreement: float) -> int:
+def items_needed(difference: float = 0.03, disagreement: float = 0.15) -> int:
     """Return the paired items that show a difference with 80 % power at 5 %: 7.84 d / difference squared.
 
     `disagreement` d: share of items on which the two prompts score differently.
     """
-    return math.ceil(7.84 * disagreement / difference**2 - 1e-9)
+    return math.ceil(POWER * disagreement / difference**2 - 1e-9)
 
 
 def sample_size_hint(n: int, disagreement: float) -> str:
-    """Return one sentence: what n items can show, and what 3 points need."""
-    visible = 100 * math.sqrt(7.84 * disagreement / n)
+    """Return one sentence: what 3 points need and what n items show; empty without items or disagreement."""
+    if n <= 0 or not disagreement > 0:
+        return ""
+    visible = math.sqrt(POWER * disagreement / n)
+    # no difference is larger than the share of items that differ
+    shown = f"show one of {100 * visible:.1f} points" if visible <= disagreement else "are too few to show any"
     return (
-        f"the prompts disagree on {disagreement:.0%} of the items: to see a difference of 3 points takes "
-        f"{items_needed(0.03, disagreement):,} items, {n:,} show one of {visible:.1f} points"
+        f"to see a difference of 3 points at this disagreement ({100 * disagreement:.0f} %) you need "
+        f"{items_needed(0.03, disagreement):,} items; {n:,} {shown}"
     )

@@ -71,7 +71,7 @@ def method(
             raise UsageError(f"method {slug!r}: unknown family {family!r}; use one of {', '.join(FAMILIES)}")
         summary = (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
         card = Card(slug, family, learns, paper, _access(needs), _access(optional or {}), labels, summary, cls)
-        cls.card = card
+        cls.card = card  # type: ignore[attr-defined]
         _CARDS[slug] = card
         return cls
 
@@ -157,6 +157,6 @@ def _convert(slug: str, field: dataclasses.Field[Any], value: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
-        return kind(value)
+        return kind(value)  # type: ignore[misc]
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"method {slug!r}: setting {field.name} takes a {kind.__name__}, got {value!r}") from None

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import ipaddress
-import json
-import math
+import atexit
+import contextlib
+import errno
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from promptology.errors import ModelError, UsageError
+from promptology.models._http_wire import (
+    Dialect,
+    Reply,
+    Secrets,
+    env_proxy,
+    is_local,
+    read_reply,
+    retry_after,
+    server_error,
+    split_address,
+)
 from promptology.models.access import Answer, Failure, Outcome, Request
-from promptology.models.loop import background_loop, stream
+from promptology.models.loop import stream
+
+if TYPE_CHECKING:
+    import aiohttp
 
 DEFAULT_KEY = "OPENAI_API_KEY"
-TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
-REFUSED = {401, 402, 403, 404, 405}
-LONGEST_WAIT = 120.0
+TRANSIENT = {408, 409, 425, 429}  # and 5xx
+REFUSED = {401, 402, 403, 404, 405}  # holds for every request, so the first one stops the batch
+ADAPTED = "the server wanted other settings; they were changed"
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL}  # our side's shortage, not theirs
 
 
 class ChatEndpoint:
     """A chat-completions endpoint; offers `Generates`.
 
-    `url` without a path gets /v1. The key is read from `key_env` (default OPENAI_API_KEY, and none for addresses of
-    this machine) at every request and is never kept. `workers`: requests in flight at most; `rpm`: requests started
-    per minute at most; `timeout`: seconds until an attempt counts as hung. Transient failures are retried with capped
-    back-off, full jitter and Retry-After. Raises ModelError where the endpoint refuses for good.
+    The key is read from the environment whenever it is sent and is never kept, shown or pickled; user and password of
+    an address take its place and do not survive a pickle. Transient failures are tried again with capped back-off,
+    full jitter and Retry-After. Whatever holds for every request (wrong key, unknown model, nothing listening) raises
+    ModelError.
+
+    Args:
+        model: The model's name at the server.
+        url: The address. Without a path it gets /v1; a trailing /chat/completions may be there or not.
+        key_env: The variable that holds the key. Default: OPENAI_API_KEY, and none for addresses of this machine.
+        workers: Requests in flight at most, over all threads that use this endpoint.
+        timeout: Seconds until an attempt counts as hung.
+        rpm: Requests started per minute at most, evenly spaced.
+        backoff: Seconds of the first back-off; it doubles with every attempt.
+        backoff_cap: Seconds of the longest back-off.
+        patience: Seconds of the longest Retry-After that is honoured.
     """
 
     local = False
@@ -46,29 +73,37 @@ class ChatEndpoint:
         rpm: float | None = None,
         backoff: float = 0.5,
         backoff_cap: float = 30.0,
+        patience: float = 120.0,
     ) -> None:
-        for name, value in (("workers", workers), ("timeout", timeout), ("rpm", rpm)):
-            if value is not None and value <= 0:
-                raise UsageError(f"{name} is {value}; it must be above 0")
-        if key_env is not None and not os.environ.get(key_env):
-            raise UsageError(f"environment variable {key_env} (--key-env) is not set")
+        for setting, value in (("workers", workers), ("timeout", timeout), ("rpm", rpm)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{setting} is {value}; it must be above 0")
         self.name = model
-        self.url, self._userinfo = _normalise(url)
+        self.url, self._login = split_address(url)
+        if self._login and key_env is not None:
+            raise UsageError(f"{self.url} has both a user in its address and --key-env {key_env}; leave one out")
         self.identity = f"openai:{model}@{self.url}"
         self.simulated = False
         self.workers = workers
-        self.key_env = key_env or (None if _is_local(self.url) else DEFAULT_KEY)
-        self._timeout = timeout
-        self._gap = 60.0 / rpm if rpm else 0.0
-        self._backoff = (backoff, backoff_cap)
-        self._wire: dict[str, str | None] = {"max_tokens": "max_tokens", "temperature": "temperature", "seed": "seed"}
-        self._session: tuple[Any, asyncio.AbstractEventLoop] | None = None
+        self.key_env = key_env or (None if is_local(urlsplit(self.url).hostname or "") else DEFAULT_KEY)
+        self._has_login, self._needs_key = bool(self._login), key_env is not None
+        self._timeout, self._gap = timeout, 60.0 / rpm if rpm else 0.0
+        self._backoff, self._backoff_cap, self._patience = backoff, backoff_cap, patience
+        self._dialect = Dialect()
+        self._connection: _Connection | None = None
         self._answered = False
         self._not_before = 0.0
+        self._secrets()  # a missing key shows here, not after the first batch is prepared
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) as answers come in, each request at most `attempts` times."""
         return stream(lambda: self._all(requests, attempts))
+
+    def close(self) -> None:
+        """Close the connections; they open again at the next request."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(wait=5.0)
 
     async def _all(self, requests: Sequence[Request], attempts: int) -> AsyncIterator[tuple[int, Outcome]]:
         """Run a fixed pool of workers over the requests and yield outcomes as they come in."""
@@ -79,8 +114,9 @@ class ChatEndpoint:
             try:
                 for index, request in todo:
                     done.put_nowait((index, await self._ask(request, attempts)))
-            except Exception as error:  # handed to the consumer, who cancels the others
+            except BaseException as error:  # handed to the consumer, who cancels the others
                 done.put_nowait(error)
+                raise
 
         workers = [asyncio.ensure_future(work()) for _ in range(min(self.workers, len(requests)))]
         try:
@@ -98,13 +134,16 @@ class ChatEndpoint:
         """Ask once, and again after transient failures, up to `attempts` times in all."""
         outcome: Outcome = Failure("no attempt was allowed", attempts=0)
         for attempt in range(1, attempts + 1):
-            await self._turn()
-            outcome = await self._attempt(request, attempt)
+            connection = self._connect()
+            async with connection.slots:
+                await self._turn()
+                outcome = await self._attempt(connection, request, attempt)
             if isinstance(outcome, Answer) or not outcome.transient or attempt == attempts:
-                return outcome
-            base, cap = self._backoff
-            jitter = random.uniform(0, min(cap, base * 2**attempt))  # timing only: no result depends on it
-            await asyncio.sleep(max(outcome.retry_after, jitter) if outcome.reason != ADAPTED else 0)
+                break
+            if outcome.reason != ADAPTED:
+                longest = min(self._backoff_cap, self._backoff * 2.0 ** min(attempt - 1, 60))
+                jitter = random.uniform(0, longest)  # timing only: no result depends on it
+                await asyncio.sleep(max(outcome.retry_after, jitter))
         return outcome
 
     async def _turn(self) -> None:
@@ -114,197 +153,156 @@ class ChatEndpoint:
         if self._gap:
             self._not_before = time.monotonic() + self._gap
 
-    async def _attempt(self, request: Request, attempt: int) -> Outcome:
+    async def _attempt(self, connection: _Connection, request: Request, attempt: int) -> Outcome:
         import aiohttp
 
-        session = await self._open()
-        headers = {"Content-Type": "application/json"}
-        if key := self._key():
-            headers["Authorization"] = f"Bearer {key}"
-        sent = dict(self._wire)
+        secrets, sent = self._secrets(), self._dialect
+        problem: Failure | ModelError
         try:
-            async with session.post(f"{self.url}/chat/completions", data=self._body(request), headers=headers) as reply:
-                status, text, got = reply.status, await reply.text(errors="replace"), reply.headers
-        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
-            if not self._answered:
-                reason = self._scrub(str(error.os_error) if error.os_error else str(error))
-                raise ModelError(
-                    f"nothing answers at {self.url} ({reason}); start the server or correct the address"
-                ) from None
-            return Failure(self._scrub(f"cannot connect: {error}"), attempts=attempt)
-        except asyncio.TimeoutError:
-            return Failure(f"no answer within {self._timeout:g} s", attempts=attempt)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Failure(self._scrub(f"{type(error).__name__}: {error}"), attempts=attempt)
-        self._answered = True
-        if status == 200:
-            return self._read(text, request, attempt)
-        return self._refusal(status, text, got, sent, attempt)
+            async with connection.session.post(
+                f"{self.url}/chat/completions",
+                data=sent.body(self.name, request),
+                headers=secrets.headers(),
+                proxy=connection.proxy,
+                allow_redirects=False,  # a redirect would be a second request, to someone else
+            ) as answer:
+                reply = Reply(answer.status, await answer.read(), answer.headers)
+        except TimeoutError:
+            problem = Failure(f"no answer within {self._timeout:g} s", attempts=attempt)
+        except (aiohttp.ClientError, OSError) as error:
+            problem = self._unreachable(error, secrets, attempt)
+        else:
+            self._answered = True
+            return self._judge(reply, request, sent, secrets, attempt)
+        if isinstance(problem, ModelError):
+            raise problem  # here, not above: the network's error, whose frames hold the key, must not hang on it
+        return problem
 
-    def _body(self, request: Request) -> bytes:
-        body: dict[str, Any] = {
-            "model": self.name,
-            "messages": [{"role": role, "content": content} for role, content in request.messages],
-        }
-        if name := self._wire["max_tokens"]:
-            body[name] = request.max_tokens
-        if self._wire["temperature"]:
-            body["temperature"] = request.temperature
-        if request.seed is not None and self._wire["seed"]:
-            body["seed"] = request.seed
-        if request.stop:
-            body["stop"] = list(request.stop)
-        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    def _unreachable(self, error: Exception, secrets: Secrets, attempt: int) -> Failure | ModelError:
+        """Tell a server that is gone for a moment from one that was never there."""
+        import aiohttp
 
-    def _read(self, text: str, request: Request, attempt: int) -> Outcome:
-        """Read a reply; a body that is not a chat completion is a transient failure."""
-        try:
-            doc = json.loads(text)
-            choice = doc["choices"][0]
-            content = choice["message"].get("content")
-            if isinstance(content, list):
-                content = "".join(part.get("text", "") for part in content)
-            content = content or ""
-            if not isinstance(content, str):
-                raise TypeError(f"content is a {type(content).__name__}")
-            truncated = choice.get("finish_reason") == "length"
-            self.simulated = str(doc.get("system_fingerprint") or "").startswith("simulated")
-            usage = doc.get("usage") or {}
-            counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            return Failure(self._scrub(f"malformed reply ({type(error).__name__}): {text[:80]}"), attempts=attempt)
-        if all(isinstance(n, int) and n >= 0 for n in counts):
-            return Answer(content, *counts, False, attempt, truncated)
-        size = sum(len(c.encode("utf-8", "replace")) for _, c in request.messages)
-        estimate = (math.ceil(size / 4), math.ceil(len(content.encode("utf-8", "replace")) / 4))
-        return Answer(content, *estimate, True, attempt, truncated)
+        words = f"{type(error).__name__}: {error}"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            words = str(error.os_error)
+            if not self._answered and error.os_error.errno not in EXHAUSTED:
+                if isinstance(error, aiohttp.ClientSSLError):
+                    what, todo = "no secure connection to", "correct the address or the server's certificate"
+                else:
+                    what, todo = "nothing answers at", "start the server or correct the address"
+                return ModelError(f"{what} {self.url} ({secrets.scrub(words)}); {todo}")
+        return Failure(secrets.scrub(f"no connection: {words}"), attempts=attempt)
 
-    def _refusal(self, status: int, text: str, headers: Any, sent: dict[str, str | None], attempt: int) -> Outcome:
-        reason = self._scrub(f"HTTP {status}: {_message(text)}")
+    def _judge(self, reply: Reply, request: Request, sent: Dialect, secrets: Secrets, attempt: int) -> Outcome:
+        """Return what a reply means; raise ModelError where every other request would fare the same."""
+        status, body, headers = reply
+        if 200 <= status < 300:
+            try:
+                answer, simulated = read_reply(body, request, attempt)
+            except ValueError as error:
+                return Failure(secrets.scrub(f"{error}: {server_error(body)[0]}"), attempts=attempt)
+            self.simulated = self.simulated or simulated
+            return answer
+        reason = secrets.scrub(f"HTTP {status}: {server_error(body)[0]}")
         if status in TRANSIENT or status >= 500:
-            wait = _retry_after(headers)
+            wait = retry_after(headers, self._patience)
             if status == 429 and wait:
                 self._not_before = max(self._not_before, time.monotonic() + wait)
             return Failure(reason, True, attempt, wait)
-        if status in REFUSED:
-            todo = "correct the model's name or the address"
-            if status in (401, 402, 403):
-                held = f"the key in {self.key_env}" if self.key_env else "no key was sent: name its variable with --key-env"
-                todo = f"check {held}" if self.key_env else held
-            raise ModelError(f"{self.name} at {self.url} refused: {reason}; {todo}")
-        if status == 400 and self._adapt(text.lower(), sent):
-            return Failure(ADAPTED, True, attempt)
+        if status in REFUSED or 300 <= status < 400:
+            todo = secrets.scrub(self._advice(status, headers))
+            raise ModelError(f"{secrets.scrub(self.name)} at {self.url} refused: {reason}; {todo}")
+        if status in (400, 422):
+            self._dialect = self._dialect.corrected(body)
+            if self._dialect != sent:  # learnt now, or by another request while this one was under way
+                return Failure(ADAPTED, True, attempt)
         return Failure(reason, False, attempt)
 
-    def _adapt(self, text: str, sent: dict[str, str | None]) -> bool:
-        """Learn from a 400 which setting this server wants named otherwise or left out; whether to ask again."""
-        if sent["max_tokens"] == "max_tokens" and "max_completion_tokens" in text:
-            self._wire["max_tokens"] = "max_completion_tokens"
-            return True
-        for name in ("temperature", "seed"):
-            if sent[name] and name in text:
-                self._wire[name] = None
-                return True
-        # Another request of the same batch may have learnt it in the meantime.
-        return sent != self._wire
+    def _advice(self, status: int, headers: Mapping[str, str]) -> str:
+        if status in (404, 405):
+            return "correct the model's name or the address"
+        if status == 402:
+            return "the account has no credit left"
+        if status < 400:
+            return f"correct the address: the server points to {headers.get('Location', 'another one')}"
+        if self._has_login:
+            return "check user and password in the address"
+        if self.key_env and os.environ.get(self.key_env):
+            return f"check the key in {self.key_env}"
+        return (
+            f"set {self.key_env}, or name the key's variable with --key-env"
+            if self.key_env
+            else ("no key was sent: name its variable with --key-env")
+        )
 
-    async def _open(self) -> Any:
-        """Return the keep-alive session of this loop."""
-        import aiohttp
+    def _secrets(self) -> Secrets:
+        """Return what authorises a request, read anew every time."""
+        if self._has_login:
+            if not self._login:
+                raise UsageError(f"user and password of {self.url} do not travel in a pickle; open the model again")
+            return self._login
+        key = os.environ.get(self.key_env, "").strip() if self.key_env else ""
+        if self._needs_key and not key:
+            raise UsageError(f"environment variable {self.key_env} (--key-env) is not set")
+        if not key.isprintable() or not key.isascii():
+            raise UsageError(f"the key in {self.key_env} holds a line break or another character no key has")
+        return Secrets(key)
 
+    def _connect(self) -> _Connection:
+        """Return the keep-alive connections of the running loop."""
         loop = asyncio.get_running_loop()
-        if self._session is None or self._session[1] is not loop or self._session[0].closed:
-            session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
-                auth=aiohttp.BasicAuth(*self._userinfo) if self._userinfo else None,
-                trust_env=not _is_local(self.url),
-            )
-            self._session = (session, loop)
-        return self._session[0]
-
-    def close(self) -> None:
-        """Close the connections; they open again at the next request."""
-        if self._session is not None and self._session[1] is background_loop():
-            session, loop = self._session
-            self._session = None
-            asyncio.run_coroutine_threadsafe(session.close(), loop).result(5)
-
-    def __del__(self) -> None:
-        # aiohttp warns about a session that was never closed; by now its loop may be gone, so drop the connector.
-        if self._session is not None and not self._session[0].closed:
-            connector = self._session[0].connector
-            self._session[0].detach()
-            if connector is not None and self._session[1].is_running():
-                self._session[1].call_soon_threadsafe(connector.close)
-
-    def _key(self) -> str | None:
-        return os.environ.get(self.key_env) if self.key_env else None
-
-    def _scrub(self, text: str) -> str:
-        """Return one printable line without the key."""
-        for secret in (self._key(), *(self._userinfo or ())):
-            if secret:
-                text = text.replace(secret, "[key]")
-        printable = "".join(c if c.isprintable() else " " for c in text)
-        return " ".join(printable.split())[:200]
+        if self._connection is None or self._connection.loop is not loop:
+            self._connection = _Connection.open(loop, self)
+        return self._connection
 
     def __repr__(self) -> str:
         return f"ChatEndpoint({self.name!r}, {self.url!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": None}
+        # Times of a monotonic clock and "it has answered" hold for one process only.
+        return {**self.__dict__, "_connection": None, "_answered": False, "_not_before": 0.0}
 
 
-ADAPTED = "the server wanted other settings; they were changed"
+@dataclass(eq=False)
+class _Connection:
+    """The keep-alive session of one endpoint on one loop, and its limit of requests in flight."""
+
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    slots: asyncio.Semaphore
+    proxy: str | None
+    pid: int
+
+    @classmethod
+    def open(cls, loop: asyncio.AbstractEventLoop, endpoint: ChatEndpoint) -> _Connection:
+        import aiohttp
+
+        session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=endpoint._timeout),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        # Not aiohttp's trust_env: it reads .netrc and the proxy in two threads per request (half the calls/s).
+        made = cls(loop, session, asyncio.Semaphore(endpoint.workers), env_proxy(endpoint.url), os.getpid())
+        _OPEN.add(made)
+        weakref.finalize(endpoint, made.close).atexit = False
+        return made
+
+    def close(self, wait: float = 0.0) -> None:
+        """Close the session on its own loop, whichever thread asks."""
+        if self.pid != os.getpid() or not self.loop.is_running():
+            return  # after a fork the sockets are the parent's: stay in _OPEN, untouched
+        _OPEN.discard(self)
+        closing = asyncio.run_coroutine_threadsafe(self.session.close(), self.loop)
+        if wait:
+            with contextlib.suppress(Exception):
+                closing.result(wait)
 
 
-def _normalise(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return the base address and, apart from it, user and password that stood in it."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    try:
-        port = parts.port
-    except ValueError:
-        raise UsageError(f"address {url!r} has no valid port") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"address {url!r} is not understood; write http://HOST:PORT/v1 or https://...")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    netloc = f"{host}:{port}" if port else host
-    secret = (parts.username, parts.password or "") if parts.username else None
-    return urlunsplit((parts.scheme, netloc, path, parts.query, "")), secret
+_OPEN: set[_Connection] = set()
 
 
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _message(text: str) -> str:
-    """Return the server's own words from an error body."""
-    try:
-        doc = json.loads(text)
-        error = doc.get("error", doc) if isinstance(doc, dict) else doc
-        return str(error.get("message") or error.get("detail") or error) if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
-        return text
-
-
-def _retry_after(headers: Any) -> float:
-    """Return the seconds a server asks to wait: milliseconds, seconds or a date."""
-    try:
-        if value := headers.get("retry-after-ms"):
-            return min(max(float(value) / 1000, 0.0), LONGEST_WAIT)
-        value = headers.get("Retry-After")
-        if not value:
-            return 0.0
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        return min(max(seconds, 0.0), LONGEST_WAIT)
-    except (ValueError, TypeError):
-        return 0.0
+@atexit.register
+def _close_all() -> None:
+    for connection in list(_OPEN):
+        connection.close(wait=2.0)

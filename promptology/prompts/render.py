@@ -52,8 +52,10 @@ def classes_block(signature: Signature, prompt: str) -> str:
     lowered = prompt.casefold()
     if all(name.casefold() in lowered for name in signature.class_names):
         return ""
-    return "Classes:\n" + "\n".join(_class_line(c) for c in signature.classes) + (
-        "\n\nAnswer with the name of one class only."
+    return (
+        "Classes:\n"
+        + "\n".join(_class_line(c) for c in signature.classes)
+        + ("\n\nAnswer with the name of one class only.")
     )
 
 

@@ -67,8 +67,8 @@ class Budget:
         return True
 
     def room(self, resource: str, cost: Cost) -> float:
-        """What is left of a resource; infinite where it has no limit."""
-        return self.limits.get(resource, float("inf")) - getattr(cost, resource)
+        """Return what is left of a resource; infinite where it has no limit."""
+        return self.limits.get(resource, float("inf")) - float(getattr(cost, resource))
 
     def __str__(self) -> str:
         if not self.limits:

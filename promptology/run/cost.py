@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,14 +38,31 @@ class Cost(NamedTuple):
 
     def minus(self, other: Cost) -> Cost:
         """Return the difference, for the cost of a phase between two readings."""
-        return Cost(*(a - b for a, b in zip(self[:6], other[:6], strict=True)), self.estimated)  # type: ignore[arg-type]
+        return Cost(
+            self.calls - other.calls,
+            self.tokens_in - other.tokens_in,
+            self.tokens_out - other.tokens_out,
+            self.usd - other.usd,
+            self.passes - other.passes,
+            self.seconds - other.seconds,
+            self.estimated,
+        )
 
     def each(self, n: int) -> Cost:
         """Return the cost per item of n items, rounded up to whole calls, tokens and passes."""
         if n <= 0:
             return Cost()
-        up = [-(-value // n) for value in (self.calls, self.tokens_in, self.tokens_out)]
-        return Cost(*up, self.usd / n, -(-self.passes // n), self.seconds / n, self.estimated)
+        calls, tokens_in, tokens_out, passes = (
+            -(-value // n) for value in (self.calls, self.tokens_in, self.tokens_out, self.passes)
+        )
+        return Cost(calls, tokens_in, tokens_out, self.usd / n, passes, self.seconds / n, self.estimated)
+
+    def scaled(self, factor: float) -> Cost:
+        """Return the cost times a factor, counts rounded up."""
+        calls, tokens_in, tokens_out, passes = (
+            math.ceil(value * factor) for value in (self.calls, self.tokens_in, self.tokens_out, self.passes)
+        )
+        return Cost(calls, tokens_in, tokens_out, self.usd * factor, passes, self.seconds * factor, self.estimated)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON with every component."""
@@ -57,8 +75,8 @@ class Cost(NamedTuple):
     @classmethod
     def unpack(cls, text: str) -> Cost:
         """Read back what `pack` wrote."""
-        *values, estimated = json.loads(text)
-        return cls(*values, bool(estimated))
+        calls, tokens_in, tokens_out, usd, passes, seconds, estimated = json.loads(text)
+        return cls(calls, tokens_in, tokens_out, usd, passes, seconds, bool(estimated))
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any]) -> Cost:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -102,10 +102,16 @@ class Run:
         """Keep this as the best so far: what the run returns if the budget ends."""
         self.kept = learned
 
-    def track(self, steps: int | Iterable[T], label: str = "") -> Iterator[T]:
+    @overload
+    def track(self, steps: int, label: str = "") -> Iterator[int]: ...
+
+    @overload
+    def track(self, steps: Iterable[T], label: str = "") -> Iterator[T]: ...
+
+    def track(self, steps: int | Iterable[Any], label: str = "") -> Iterator[Any]:
         """Iterate over steps (a count or a collection) with a progress bar."""
         items: Iterable[Any] = range(steps) if isinstance(steps, int) else steps
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
         for n, item in enumerate(items):
             if self._on_track:
                 self._on_track(label, n, total)

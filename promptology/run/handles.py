@@ -83,7 +83,7 @@ class Handle:
         if access not in self.access:
             offered = ", ".join(self.access) or "nothing"
             raise AccessError(
-                f"role {self.role!r} ({self.name}) was used as a model that {access}; what was declared and offered: {offered}"
+                f"role {self.role!r} ({self.name}) was used as a model that {access}; declared and offered: {offered}"
             )
 
 

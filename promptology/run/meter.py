@@ -7,8 +7,6 @@ workers nor a kill changes a result.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from promptology.errors import BudgetEnded, ReplayError, TooManyMissing
 from promptology.models.access import Answer, Embeds, Failure, Generates, Outcome, Request, Vectors
 from promptology.run.budget import Budget
 from promptology.run.cost import ZERO, Cost, Price
+from promptology.run.keys import Keys, decode, encode
 from promptology.run.store import Event, Store
 
 COMMIT_EVERY = 0.02
@@ -48,6 +47,7 @@ class Meter:
         prices: Mapping[str, Price] | None = None,
         seed: int = 0,
         cache: bool = True,
+        salt: str = "",
         limits: Limits | None = None,
         retry_failed: bool = False,
         on_progress: Callable[[Meter, str, int], None] | None = None,
@@ -56,9 +56,7 @@ class Meter:
         self.run = run
         self.budget = budget or Budget({})
         self.prices = dict(prices or {})
-        self.seed = seed
-        self.cache = cache
-        self.salt = run
+        self._keys = Keys(seed, None if cache else salt or run)
         self.limits = limits or Limits()
         self.phase = "learning"
         self.held_back: dict[str, float] = {}
@@ -79,7 +77,6 @@ class Meter:
         self._seq = 0
         self._memo: dict[bytes, Answer] = {}
         self._vectors: dict[tuple[str, str], dict[str, Vectors]] = {}
-        self._samples: dict[bytes, int] = {}
 
     @property
     def elapsed(self) -> float:
@@ -99,7 +96,7 @@ class Meter:
         self._seq = position
 
     def room(self, resource: str) -> float:
-        """What is left of a resource in this phase; infinite where it has no limit."""
+        """Return what is left of a resource in this phase; infinite where it has no limit."""
         used = replace_seconds(self.charged, self.elapsed)
         return self.budget.room(resource, used) - self.held_back.get(resource, 0.0)
 
@@ -109,7 +106,7 @@ class Meter:
         Raises BudgetEnded before anything is sent where the budget does not cover the batch, TooManyMissing where too
         many answers are missing, ReplayError where a stored run disagrees, ModelError where the model refuses.
         """
-        requests, keys = self._number(role, model, requests, fresh)
+        requests, keys = self._keys.number(role, model, requests, fresh)
         first = self._enter(keys)
         new = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._memo}
         order = sorted(new.values())
@@ -136,7 +133,7 @@ class Meter:
         return np.stack([memo[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 
     def _embed_chunk(self, role: str, model: Embeds, identity: str, texts: list[str]) -> Vectors:
-        key = self._hash(["embed", role, identity, texts])
+        key = self._keys.hash(["embed", role, identity, texts])
         first = self._enter([key])
         event = self._events.get(first)
         body = self.store.answers([key]).get(key)
@@ -156,33 +153,6 @@ class Meter:
         self._charge(role, cost, paid)
         self._tell(role, len(texts))
         return vectors
-
-    def _number(
-        self, role: str, model: Generates, requests: Sequence[Request], fresh: bool
-    ) -> tuple[list[Request], list[bytes]]:
-        """Give every request its sample index and seed, and its key."""
-        numbered: list[Request] = []
-        for request in requests:
-            if fresh:
-                base = self._key(role, model, replace(request, sample=0, seed=None))
-                sample = self._samples.get(base, 0)
-                self._samples[base] = sample + 1
-                request = replace(request, sample=sample)
-            if request.temperature > 0 and request.seed is None:
-                seed = hashlib.blake2b(f"{self.seed}:{request.sample}".encode(), digest_size=4).digest()
-                request = replace(request, seed=int.from_bytes(seed, "big") >> 1)
-            numbered.append(request)
-        return numbered, [self._key(role, model, r) for r in numbered]
-
-    def _key(self, role: str, model: Generates, r: Request) -> bytes:
-        identity = getattr(model, "identity", model.name)
-        return self._hash([role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed])
-
-    def _hash(self, parts: list[Any]) -> bytes:
-        # With the cache off an answer is durable for its own run and invisible to every other.
-        salted = parts if self.cache else [self.salt, *parts]
-        text = json.dumps(salted, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
     def _enter(self, keys: Sequence[bytes]) -> int:
         """Take the next positions and compare their stored keys with today's."""
@@ -226,7 +196,7 @@ class Meter:
     def worst(self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str] = ()) -> Cost:
         """Return the worst case of requests and texts that this run has not asked before."""
         total = ZERO
-        numbered, keys = self._number(role, model, requests, False) if requests else ([], [])
+        numbered, keys = self._keys.number(role, model, requests, False) if requests else ([], [])
         for key, request in dict(zip(keys, numbered, strict=True)).items():
             if key not in self._memo:
                 total = total.plus(self._worst(role, model, request))
@@ -258,14 +228,14 @@ class Meter:
         for i in order:
             key, event = keys[i], self._events.get(first + i)
             if event and event.state == "done" and key in bodies:
-                self._memo[key] = _decode(bodies[key])
+                self._memo[key] = decode(bodies[key])
                 self._charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
             elif event and event.state == "failed" and not self._retry_failed:
                 cost = Cost.unpack(event.charged)
                 failed[key] = Failure(event.note, transient=False, attempts=cost.calls)
                 self._charge(role, cost, Cost.unpack(event.paid))
             elif key in bodies:
-                answer = _decode(bodies[key])
+                answer = decode(bodies[key])
                 cost = self.cost_of(role, model, replace(answer, attempts=1))
                 paid = Cost.unpack(event.paid) if event and event.paid else ZERO
                 self._memo[key] = answer
@@ -346,7 +316,7 @@ class Meter:
         lost = Cost.unpack(before.paid).minus(known) if before and before.paid else ZERO
         if isinstance(outcome, Answer):
             self._memo[key] = outcome
-            self.store.put_answer(key, _encode(outcome))
+            self.store.put_answer(key, encode(outcome))
             cost = self.cost_of(role, model, replace(outcome, attempts=tries))
             event = Event(key, "done", cost.pack(), cost.plus(lost).pack())
         else:
@@ -392,8 +362,8 @@ class Meter:
     def raise_missing(self) -> None:
         """Raise the error that names how many answers are missing and the last reason."""
         raise TooManyMissing(
-            f"{self.missing} of {self.asked} answers are missing (last: {self.last_failure}); what was answered is kept, "
-            "resume when the model answers again"
+            f"{self.missing} of {self.asked} answers are missing (last: {self.last_failure}); "
+            "what was answered is kept, resume when the model answers again"
         )
 
     def _write(self, seq: int, event: Event) -> None:
@@ -418,13 +388,3 @@ class Meter:
 def replace_seconds(cost: Cost, seconds: float) -> Cost:
     """Return the cost with the clock's seconds instead of the models' own."""
     return cost._replace(seconds=seconds)
-
-
-def _encode(answer: Answer) -> bytes:
-    body = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-
-
-def _decode(body: bytes) -> Answer:
-    text, tokens_in, tokens_out, estimated, truncated = json.loads(body.decode("utf-8", "surrogatepass"))
-    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated)

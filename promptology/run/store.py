@@ -133,7 +133,9 @@ class SQLiteStore:
             self._db.execute("INSERT OR IGNORE INTO meta VALUES('schema', ?)", (str(SCHEMA),))
             (version,) = self._db.execute("SELECT value FROM meta WHERE name='schema'").fetchone()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"store {self.path}: {error}; set PROMPTOLOGY_HOME to a folder that can be written") from None
+            raise StoreError(
+                f"store {self.path}: {error}; set PROMPTOLOGY_HOME to a folder that can be written"
+            ) from None
         if int(version) != SCHEMA:
             raise StoreError(f"store {self.path} has layout {version}, this version reads {SCHEMA}; use another folder")
         self._open = False
@@ -198,7 +200,8 @@ class SQLiteStore:
         """Set a run's status and, at its end, its result document."""
         body = None if result is None else json.dumps(result, ensure_ascii=False)
         self._write(
-            "UPDATE runs SET status=?, updated=?, result=COALESCE(?, result) WHERE id=?", (status, time.time(), body, id)
+            "UPDATE runs SET status=?, updated=?, result=COALESCE(?, result) WHERE id=?",
+            (status, time.time(), body, id),
         )
         self.commit()
 

@@ -1,0 +1,1 @@
+"""Contract tests for methods, models and stores, for third parties too."""

@@ -46,7 +46,9 @@ def test_all_right_is_not_a_certainty():
     assert math.isnan(bootstrap_interval(Accuracy(), [], [], rng).value)
 
 
-@pytest.mark.parametrize(("better", "worse", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (1, 8, 0.0390625), (10, 2, 0.03857421875)])
+@pytest.mark.parametrize(
+    ("better", "worse", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (1, 8, 0.0390625), (10, 2, 0.03857421875)]
+)
 def test_mcnemar_by_hand(better, worse, p):
     assert mcnemar(better, worse) == pytest.approx(p)
 

@@ -33,7 +33,9 @@ def test_parse(text, limits):
     assert Budget.parse(str(budget) if budget.limits else None).limits == budget.limits
 
 
-@pytest.mark.parametrize("text", ["", "many", "300apples", "-5calls", "2.5calls", "5ms", "1kusd", "3calls,4calls", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["", "many", "300apples", "-5calls", "2.5calls", "5ms", "1kusd", "3calls,4calls", "1e3"]
+)
 def test_what_is_not_understood_is_named(text):
     with pytest.raises(UsageError) as caught:
         Budget.parse(text)

@@ -139,7 +139,10 @@ def test_a_count_limit_is_never_exceeded_and_nothing_is_sent_that_does_not_fit(s
 @pytest.mark.parametrize("limit", range(4, 16))
 def test_retries_stay_inside_the_limit_and_are_granted_in_submission_order(store, limit):
     fail = {"b": 2, "c": 1, "d": 9}
-    model, meter = Echo(fail=fail), Meter(store, "r", budget=Budget.parse(f"{limit}calls"), limits=Limits(missing=1.0))
+    model, meter = (
+        Echo(fail=fail),
+        Meter(store, "r", budget=Budget.parse(f"{limit}calls"), limits=Limits(missing=1.0)),
+    )
     got = texts(meter.generate("model", model, ask("a", "b", "c", "d")))
     assert model.total <= limit
     assert meter.charged.calls == model.total

@@ -80,28 +80,39 @@ class SPO:
 
     def fit(self, run: Run) -> Learned:
         """Return the prompt of the last accepted round."""
-        R = self.requirements or requirements(run)  # noqa: N806
-        Q = draw(run, self.questions, "questions")  # noqa: N806
+        R = self.requirements or requirements(run)
+        if self.questions < 5 and not self.fresh_questions:
+            run.log(
+                "advice",
+                text=f"{self.questions} questions over-fit easily; try questions=5 or fresh_questions=true",
+            )
+        Q = draw(run, self.questions, "questions")
         best = run.start
-        A_best = execute(run, best, Q)  # noqa: N806
+        A_best = execute(run, best, Q)
         for t in run.track(range(2, self.rounds + 1), "rounds"):
             if self.fresh_questions:
-                Q = draw(run, self.questions, f"questions {t}")  # noqa: N806
-                A_best = execute(run, best, Q)  # noqa: N806
+                Q = draw(run, self.questions, f"questions {t}")
+                A_best = execute(run, best, Q)
             challenger = rewrite(run, R, best, Q, A_best)
             if challenger is None:
                 run.log("round", t=t, outcome="no usable proposal")
                 continue
-            A = execute(run, challenger, Q)  # noqa: N806
+            A = execute(run, challenger, Q)
             votes = self.duel(run, R, Q, A, A_best, t)
             run.log("round", t=t, outcome="accepted" if votes.accepted else "rejected", **votes._asdict())
             if votes.accepted:
-                best, A_best = challenger, A  # noqa: N806
+                best, A_best = challenger, A
             run.keep(best)
         return best
 
     def duel(
-        self, run: Run, R: str, Q: list[Item], A: list[str | None], A_best: list[str | None], t: int  # noqa: N803
+        self,
+        run: Run,
+        R: str,
+        Q: list[Item],
+        A: list[str | None],
+        A_best: list[str | None],
+        t: int,
     ) -> Votes:
         """Return the judge's votes on challenger and incumbent."""
         coin = [bool(c) for c in run.rng(f"swaps {t}").random(self.votes) < 0.5]
@@ -115,7 +126,9 @@ def requirements(run: Run) -> str:
     wanted = run.start.instruction
     classes = run.task.signature.classes
     if classes:
-        wanted += "\nThe answer is one of: " + "; ".join(f"{c.name} ({c.description})" if c.description else c.name for c in classes)
+        wanted += "\nThe answer is one of: " + "; ".join(
+            f"{c.name} ({c.description})" if c.description else c.name for c in classes
+        )
     return wanted
 
 
@@ -127,13 +140,17 @@ def draw(run: Run, k: int, name: str) -> list[Item]:
     return [pool[i] for i in run.rng(name).permutation(len(pool))[:k]]
 
 
-def execute(run: Run, prompt: Learned, Q: list[Item]) -> list[str | None]:  # noqa: N803
+def execute(run: Run, prompt: Learned, Q: list[Item]) -> list[str | None]:
     """X: return the model's outputs on the questions."""
     return run.model().generate([messages(prompt, q.inputs, run.task.signature) for q in Q])
 
 
 def rewrite(
-    run: Run, R: str, best: Learned, Q: list[Item], A_best: list[str | None]  # noqa: N803
+    run: Run,
+    R: str,
+    best: Learned,
+    Q: list[Item],
+    A_best: list[str | None],
 ) -> Learned | None:
     """O: return a changed prompt, None where no usable one came."""
     outputs = show(Q, A_best, run.task.signature)

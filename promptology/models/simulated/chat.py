@@ -154,7 +154,7 @@ class SimulatedChat:
             return " ".join(question.split()[:8]) or "yes"
         words = set(re.findall(r"\w+", question.casefold()))
         overlap = [len(words & set(re.findall(r"\w+", " ".join(pair).casefold()))) for pair in listed]
-        best = [name for (name, _), n in zip(listed, overlap, strict=True) if n == max(overlap)]
+        best: list[str] = [name for (name, _), n in zip(listed, overlap, strict=True) if n == max(overlap)]
         return best[int(self._rng("guess", question).integers(len(best)))]
 
     def _judge(self, text: str, sides: Regions, rng: np.random.Generator) -> str:
@@ -197,7 +197,13 @@ class SimulatedChat:
             for i, sentence in enumerate(f.sentences):
                 if sentence in prompt:
                     return prompt.replace(sentence, f.sentences[(i + 1) % len(f.sentences)])
-        openings = ("Please do this: ", "Your task: ", "Here is what to do. ", "Do the following. ", "The task is this. ")
+        openings = (
+            "Please do this: ",
+            "Your task: ",
+            "Here is what to do. ",
+            "Do the following. ",
+            "The task is this. ",
+        )
         bare = prompt
         for opening in openings:
             bare = bare.removeprefix(opening)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from promptology.errors import UsageError
-from promptology.models.simulated.chat import SimulatedChat, count, from_spec, shorten
+from promptology.models.simulated.chat import SimulatedChat, count, from_spec, shorten, tokens
 
 HEADERS = {"X-Simulated": "true"}
 
@@ -22,40 +22,15 @@ def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
     seen: Counter[str] = Counter()
 
     async def complete(request: web.Request) -> web.Response:
-        body = await request.text()
         try:
-            doc = json.loads(body)
-            messages = [(str(m["role"]), _content(m["content"])) for m in doc["messages"]]
-            temperature, seed = float(doc.get("temperature") or 0.0), doc.get("seed")
-            limit = doc.get("max_completion_tokens") or doc.get("max_tokens")
-            samples = int(doc.get("n") or 1)
-            stop = doc.get("stop") or []
+            doc = json.loads(await request.text())
+            reply = completion(chat, doc)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = {"error": {"message": f"malformed request: {error!r}", "type": "invalid_request_error"}}
-            return web.json_response(message, status=400, headers=HEADERS)
+            fault = {"error": {"message": f"malformed request: {error!r}", "type": "invalid_request_error"}}
+            return web.json_response(fault, status=400, headers=HEADERS)
         seen[json.dumps(doc, sort_keys=True)] += 1
         if latency:
             await asyncio.sleep(latency)
-        choices = []
-        for n in range(samples):
-            text = chat.reply(messages, (seed or 0) + n, temperature)
-            for mark in [stop] if isinstance(stop, str) else stop:
-                text = text.split(mark)[0]
-            text, cut = shorten(text, limit)
-            message = {"role": "assistant", "content": text}
-            choices.append({"index": n, "message": message, "finish_reason": "length" if cut else "stop"})
-        tokens_in = sum(count(content) for _, content in messages)
-        tokens_out = sum(count(c["message"]["content"]) for c in choices)  # type: ignore[index]
-        usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
-        reply = {
-            "id": "simulated",
-            "object": "chat.completion",
-            "created": 0,
-            "model": doc.get("model", chat.name),
-            "system_fingerprint": "simulated",
-            "choices": choices,
-            "usage": usage,
-        }
         return web.json_response(reply, headers=HEADERS)
 
     async def models(request: web.Request) -> web.Response:
@@ -63,16 +38,45 @@ def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
         return web.json_response({"object": "list", "data": [entry]}, headers=HEADERS)
 
     async def stats(request: web.Request) -> web.Response:
-        repeats = Counter(seen.values())
-        return web.json_response(
-            {"requests": seen.total(), "distinct": len(seen), "repeats": {str(k): v for k, v in sorted(repeats.items())}}
-        )
+        repeats = {str(times): n for times, n in sorted(Counter(seen.values()).items())}
+        return web.json_response({"requests": seen.total(), "distinct": len(seen), "repeats": repeats})
 
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/v1/chat/completions", complete)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/stats", stats)
     return app
+
+
+def completion(chat: SimulatedChat, doc: dict[str, Any]) -> dict[str, Any]:
+    """Return the reply to a chat-completions request; raises KeyError, TypeError or ValueError for a malformed one."""
+    messages = [(str(m["role"]), _content(m["content"])) for m in doc["messages"]]
+    limit = doc.get("max_completion_tokens") or doc.get("max_tokens")
+    stops = [doc["stop"]] if isinstance(doc.get("stop"), str) else doc.get("stop") or []
+    choices: list[dict[str, Any]] = []
+    tokens_out = 0
+    for n in range(int(doc.get("n") or 1)):
+        text = chat.reply(messages, int(doc.get("seed") or 0) + n, float(doc.get("temperature") or 0.0))
+        for mark in stops:
+            text = text.split(mark)[0]
+        text, cut = shorten(text, limit)
+        tokens_out += count(text)
+        message = {"role": "assistant", "content": text}
+        choices.append({"index": n, "message": message, "finish_reason": "length" if cut else "stop"})
+    tokens_in = tokens(messages)
+    return {
+        "id": "simulated",
+        "object": "chat.completion",
+        "created": 0,
+        "model": doc.get("model", chat.name),
+        "system_fingerprint": "simulated",
+        "choices": choices,
+        "usage": {
+            "prompt_tokens": tokens_in,
+            "completion_tokens": tokens_out,
+            "total_tokens": tokens_in + tokens_out,
+        },
+    }
 
 
 def _content(value: Any) -> str:

@@ -10,7 +10,10 @@ _JUDGE = re.compile(
     r"\b(compare|two|both)\b[^.\n]{0,60}\b(assistants?|answers?|responses?|outputs?|candidates?|replies)\b",
     re.I,
 )
-_TWO_SIDES = re.compile(r"\b(answer|response|candidate|output|outputs|assistant|reply|option|sample)s?[ _]*[\"'(]?(a|1|one|first)\b", re.I)
+_TWO_SIDES = re.compile(
+    r"\b(answer|response|candidate|output|outputs|assistant|reply|option|sample)s?[ _]*[\"'(]?(a|1|one|first)\b",
+    re.I,
+)
 _WORK = r"(instruction|prompt|system message|directive)s?"
 _PARAPHRASE = re.compile(
     rf"\b(paraphras\w*|reword\w*|rephras\w*|same (thing|meaning)|semantically similar|variation of the following)\b[\s\S]*{_WORK}|"
@@ -23,15 +26,33 @@ _REWRITE = re.compile(
     re.I,
 )
 _CRITICISE = re.compile(
-    r"\b(what went wrong|reasons? why|critici[sz]\w*|drawbacks?|weakness\w*|feedback|analy[sz]e the (errors|mistakes))\b", re.I
+    r"\b(what went wrong|reasons? why|critici[sz]\w*|drawbacks?|weakness\w*|feedback|analy[sz]e the (errors|mistakes))\b",
+    re.I,
 )
-_ASKS_PROMPT = re.compile(r"<\s*(new_|improved_|revised_)?(prompt|instruction)\s*>|proposed_instruction|new (prompt|instruction)", re.I)
+_ASKS_PROMPT = re.compile(
+    r"<\s*(new_|improved_|revised_)?(prompt|instruction)\s*>|proposed_instruction|new (prompt|instruction)",
+    re.I,
+)
 _TAGGED = re.compile(r"<([A-Za-z][\w-]*)>(.*?)</\1>", re.S)
 _FENCED = re.compile(r"```[\w-]*\n(.*?)```", re.S)
-_LABELLED = re.compile(r"^(?:current |original |old |existing |base )?(?:prompt|instruction)s?\s*(?:\d+)?\s*:\s*(.+?)(?=\n\s*\n|\n[A-Z][\w ]{2,30}:|\Z)", re.I | re.M | re.S)
-_SCORED = re.compile(r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*([0-9.]+)", re.I | re.S)
+_LABELLED = re.compile(
+    r"^(?:current |original |old |existing |base )?(?:prompt|instruction)s?\s*(?:\d+)?\s*:\s*(.+?)(?=\n\s*\n|\n[A-Z][\w ]{2,30}:|\Z)",
+    re.I | re.M | re.S,
+)
+_SCORED = re.compile(
+    r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*([0-9.]+)", re.I | re.S
+)
 PROMPT_TAGS = ("prompt", "new_prompt", "improved_prompt", "instruction", "new_instruction", "ins", "text")
-THOUGHT_TAGS = ("analysis", "reasoning", "thoughts", "modification", "modify", "analyse", "rationale", "feedback")
+THOUGHT_TAGS = (
+    "analysis",
+    "reasoning",
+    "thoughts",
+    "modification",
+    "modify",
+    "analyse",
+    "rationale",
+    "feedback",
+)
 CHOICE_TAGS = ("choice", "choose", "answer", "verdict", "winner", "better")
 SIDES = (("a", "b"), ("1", "2"), ("one", "two"), ("first", "second"))
 
@@ -48,7 +69,9 @@ def skill_of(text: str, question_at: int) -> str:
     if _JUDGE.search(text) and _TWO_SIDES.search(text) and regions(text):
         return "judge"
     # A meta-prompt shows the prompt it works on; a task's own prompt does not.
-    shows_prompt = bool(_ASKS_PROMPT.search(text) or _LABELLED.search(text) or _SCORED.search(text) or _FENCED.search(text))
+    shows_prompt = bool(
+        _ASKS_PROMPT.search(text) or _LABELLED.search(text) or _SCORED.search(text) or _FENCED.search(text)
+    )
     if shows_prompt and _PARAPHRASE.search(text):
         return "paraphrase"
     if _CRITICISE.search(frame) and not _ASKS_PROMPT.search(text) and _LABELLED.search(text):
@@ -68,15 +91,18 @@ def current_prompt(text: str, known: list[str]) -> str:
     """
     scored = _SCORED.findall(text)
     if scored:
-        return str(max(scored, key=lambda pair: float(pair[1].rstrip(".") or 0))[0]).strip().strip("<>\"'")
+        best = max(scored, key=lambda pair: float(pair[1].rstrip(".") or 0))
+        return str(best[0]).strip().strip("<>\"'")
     tagged = [(name.lower(), body.strip()) for name, body in _TAGGED.findall(text)]
     named = [body for name, body in tagged if ("prompt" in name or "instruct" in name) and _is_prompt(body)]
     labelled = [m.strip().strip("\"'") for m in _LABELLED.findall(text)]
     fenced = [m.strip() for m in _FENCED.findall(text)]
-    for blocks in (named, fenced, labelled):
-        if blocks:
-            return max(blocks, key=lambda b: (_count(b, known), len(b)))
-    blocks = [body for _, body in tagged if _is_prompt(body)] or [p.strip() for p in text.split("\n\n") if p.strip()]
+    for group in (named, fenced, labelled):
+        if group:
+            return str(max(group, key=lambda b: (_count(b, known), len(b))))
+    blocks: list[str] = [body for _, body in tagged if _is_prompt(body)] or [
+        p.strip() for p in text.split("\n\n") if p.strip()
+    ]
     return max(blocks, key=lambda b: (_count(b, known), len(b))) if blocks else text.strip()
 
 
@@ -107,9 +133,7 @@ def regions(text: str) -> Regions | None:
                 return Regions(tagged[name], tagged[other], (one.upper(), two.upper()))
     for one, two in SIDES:
         word = r"(?:answers?|responses?|candidates?|outputs?|assistants?|repl(?:y|ies)|options?|samples?)"
-        heads = [
-            re.search(rf"^[^\w\n]*{word}[ _]*[\"'(]?{side}\b[^\n:]*:?", text, re.I | re.M) for side in (one, two)
-        ]
+        heads = [re.search(rf"^[^\w\n]*{word}[ _]*[\"'(]?{side}\b[^\n:]*:?", text, re.I | re.M) for side in (one, two)]
         a, b = heads
         if a and b and a.end() < b.start():
             tail = text[b.end() :]
@@ -129,7 +153,9 @@ def fill_form(request: str, *, prompt: str = "", choice: str = "", thought: str 
         return "\n".join([*lines, f"<{main[-1]}>{value}</{main[-1]}>"])
     markers = re.findall(r"\[\[ ## (\w+) ## \]\]", request)
     if markers:
-        target = [m for m in dict.fromkeys(markers) if m in ("proposed_instruction", *tags) or m.endswith("instruction")]
+        target = [
+            m for m in dict.fromkeys(markers) if m in ("proposed_instruction", *tags) or m.endswith("instruction")
+        ]
         return "\n\n".join([f"[[ ## {m} ## ]]\n{value}" for m in target[-1:]] + ["[[ ## completed ## ]]"])
     if re.search(r"\bJSON\b", request):
         import json
@@ -138,6 +164,8 @@ def fill_form(request: str, *, prompt: str = "", choice: str = "", thought: str 
         return json.dumps({k: thought if k.lower() in THOUGHT_TAGS else value for k in dict.fromkeys(keys)})
     if prompt and re.search(r"```|triple back|fence", request):
         return f"```\n{value}\n```"
-    if prompt and re.search(r"\[\s*(?:new |improved )?(?:instruction|prompt|text)?\s*\]|square brackets", request, re.I):
+    if prompt and re.search(
+        r"\[\s*(?:new |improved )?(?:instruction|prompt|text)?\s*\]|square brackets", request, re.I
+    ):
         return f"[{value}]"
     return value if prompt else f"{thought}\n{value}"

@@ -28,7 +28,9 @@ class Feature:
 
     def asked(self, prompt: str) -> bool:
         """Whether a prompt asks for it, in any of its wordings."""
-        return any(s.casefold() in prompt.casefold() for s in self.sentences) or bool(re.search(self.pattern, prompt, re.I))
+        return any(s.casefold() in prompt.casefold() for s in self.sentences) or bool(
+            re.search(self.pattern, prompt, re.I)
+        )
 
     def hidden(self, prompt: str) -> bool:
         """Whether a harmful sentence hides it."""
@@ -159,7 +161,10 @@ SORTING = (
     ),
     Feature(
         "wish",
-        ("Decide by what the customer wants, not by what is mentioned in passing.", "Go by the request itself and ignore side remarks."),
+        (
+            "Decide by what the customer wants, not by what is mentioned in passing.",
+            "Go by the request itself and ignore side remarks.",
+        ),
         r"in passing|side remarks?|what the (customer|writer|user|person) (wants|asks|needs)|by the request",
         "",
         "Go by the first topic that is mentioned.",
@@ -173,7 +178,10 @@ SORTING = (
     ),
     Feature(
         "main",
-        ("If two classes fit, take the one that would solve the problem.", "When several classes fit, prefer the one that settles the matter."),
+        (
+            "If two classes fit, take the one that would solve the problem.",
+            "When several classes fit, prefer the one that settles the matter.",
+        ),
         r"(two|several|more than one|multiple) (classes|labels|categories)",
         "",
         "If two classes fit, take either.",
