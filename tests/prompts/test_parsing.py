@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from promptology.prompts.parsing import extract, parse_class, parse_text, tagged
+
+NAMES = ("billing", "refund", "account access", "app problem", "😀", "C#", "C", "not billing")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("refund", "refund"),
+        (" Refund. ", "refund"),
+        ('"Account_Access"', "account access"),
+        ("I would say this is refund, clearly.", "refund"),
+        ("Answer: refund", "refund"),
+        ("It mentions billing at first.\nFinal answer: refund", "refund"),
+        ("It could be billing or refund.", None),
+        ("billing or refund? In the end:\nrefund", "refund"),
+        ('{"label": "app problem"}', "app problem"),
+        ("<answer>refund</answer> and not billing", "refund"),
+        ("not billing", "not billing"),
+        ("this is not billing at all", "not billing"),
+        ("prebilling", None),
+        ("", None),
+        ("😀", "😀"),
+        ("c#", "C#"),
+        ("C", "C"),
+        ("no idea", None),
+        ("**refund**", "refund"),
+    ],
+)
+def test_parse_class(text, expected):
+    assert parse_class(text, NAMES) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("talk <prompt>Do it.</prompt> talk", "Do it."),
+        ("<prompt>old</prompt> then <prompt>new</prompt>", "new"),
+        ("<PROMPT>\nDo it.\n</PROMPT>", "Do it."),
+        ("<prompt>cut off in the middle", "cut off in the middle"),
+        ('Sure! {"prompt": "Do it."}', "Do it."),
+        ("Here:\n```text\nDo it.\n```", "Do it."),
+        ("Do it.", "Do it."),
+        ("<prompt></prompt>", ""),
+        ("  ", ""),
+    ],
+)
+def test_extract_tags_then_json_or_fences_then_everything(text, expected):
+    assert extract(text, "prompt") == expected
+
+
+def test_tagged_is_none_without_the_tag():
+    assert tagged("nothing here", "prompt") is None
+
+
+def test_parse_text():
+    assert parse_text("Let me see.\nAnswer: 42") == "42"
+    assert parse_text("<answer> 42 </answer> because") == "42"
+    assert parse_text(" forty-two ") == "forty-two"
