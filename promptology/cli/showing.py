@@ -47,7 +47,7 @@ class Watcher:
         """Show an event of the run."""
         if event == "track":
             self.bar.step(str(values["label"]), int(values["done"]), values["total"])
-        elif event == "note":
+        elif event in ("note", "advice"):
             self._line(f"note: {values['text']}")
         elif event == "arm":
             self._line(f"[{values['number']}/{values['total']}] {values['method']}")

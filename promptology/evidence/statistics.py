@@ -66,17 +66,20 @@ def bootstrap_interval(
     return Interval(value, low, high, n)
 
 
+Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
 def _over_resamples(
-    figure: Callable[[NDArray[np.int64]], NDArray[np.float64]], n: int, rng: np.random.Generator, resamples: int
+    figure: Figure, n: int, rng: np.random.Generator, resamples: int
 ) -> NDArray[np.float64]:
-    """Return the figure of every resample, a few rows at a time: 2,000 x 100,000 indices would take gigabytes."""
+    """Return the figure of every resample, some rows at a time: 2,000 x 100,000 indices are gigabytes."""
     rows = max(1, CELLS // n)
     sizes = [min(rows, resamples - at) for at in range(0, resamples, rows)]
     return np.concatenate([figure(rng.integers(0, n, (size, n))) for size in sizes])
 
 
 def _quantiles(figures: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Return the interval's ends; a resample in which the figure is not defined says nothing and is left out."""
+    """Return the interval's ends; resamples in which the figure is not defined are left out."""
     known = figures[~np.isnan(figures)]
     if not len(known):
         return math.nan, math.nan
@@ -109,8 +112,8 @@ def paired(
 ) -> Paired:
     """Compare two prompts on the same items.
 
-    The interval is a paired bootstrap (the same resampled items for both). p is McNemar's exact test where items
-    score 0 or 1 and the figure is their mean, else the two-sided paired bootstrap.
+    The interval is a paired bootstrap (the same resampled items for both). p is McNemar's exact test where
+    items score 0 or 1 and the figure is their mean, else the two-sided paired bootstrap.
     """
     n = len(targets)
     if n == 0:
@@ -121,7 +124,8 @@ def paired(
     value = _primary(metric, found, targets) - _primary(metric, start, targets)
 
     def difference(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return resample(metric, found, targets, rows) - resample(metric, start, targets, rows)
+        after, before = (resample(metric, said, targets, rows) for said in (found, start))
+        return np.round(after - before, 12)  # a tie is a tie, whatever the last bit of two means says
 
     deltas = _over_resamples(difference, n, rng, resamples)
     low, high = _quantiles(deltas, level)
@@ -129,12 +133,12 @@ def paired(
     if not (counts and math.isclose(value, float((mine - theirs).mean()), abs_tol=1e-9)):
         return Paired(value, low, high, _bootstrap_p(deltas), "paired bootstrap", better, worse, n)
     if n in (better, worse):
-        low, high = _one_sided(n, level) if better else _one_sided(n, level, -1)
+        low, high = _one_sided(n, level, 1 if better else -1)
     return Paired(value, low, high, mcnemar(better, worse), "exact McNemar", better, worse, n)
 
 
 def _bootstrap_p(deltas: NDArray[np.float64]) -> float:
-    """Return twice the smaller tail beyond no difference; + 1, as the data themselves are one of the resamples."""
+    """Return twice the smaller tail beyond no difference; + 1: the data themselves are a resample too."""
     known = deltas[~np.isnan(deltas)]
     if not len(known):
         return math.nan
@@ -142,8 +146,8 @@ def _bootstrap_p(deltas: NDArray[np.float64]) -> float:
     return min(1.0, 2 * (tail + 1) / (len(known) + 1))
 
 
-def _one_sided(n: int, level: float, sign: int = 1) -> tuple[float, float]:
-    """Return the interval where every item changed the same way: the bootstrap is blind, the sign test is not."""
+def _one_sided(n: int, level: float, sign: int) -> tuple[float, float]:
+    """Return the interval where all items changed the same way, which a bootstrap takes for certain."""
     bound = 2 * binomial(n, n, level).low - 1
     return (bound, 1.0) if sign > 0 else (-1.0, -bound)
 
@@ -188,8 +192,9 @@ def sample_size_hint(n: int, disagreement: float) -> str:
     if n <= 0 or not disagreement > 0:
         return ""
     visible = math.sqrt(POWER * disagreement / n)
-    # no difference is larger than the share of items that differ
-    shown = f"show one of {100 * visible:.1f} points" if visible <= disagreement else "are too few to show any"
+    shown = f"show one of {100 * visible:.1f} points"
+    if visible > disagreement:  # no difference is larger than the share of items that differ
+        shown = "are too few to show any"
     return (
         f"to see a difference of 3 points at this disagreement ({100 * disagreement:.0f} %) you need "
         f"{items_needed(0.03, disagreement):,} items; {n:,} {shown}"

@@ -73,7 +73,9 @@ class Generates(Protocol):
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) as outcomes come in, in any order; each request at most `attempts` times.
 
-        Every request is yielded exactly once. A permanent refusal (wrong key, unknown model) raises ModelError.
+        Every request is yielded exactly once. A permanent refusal (wrong key, unknown model) raises ModelError. A
+        model may also offer `arrivals`, with the same arguments, which yields None whenever nothing more has come
+        yet, so that what came is made durable before the wait.
         """
         ...
 

@@ -16,19 +16,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promptology.errors import ModelError, UsageError
-from promptology.models._http_wire import (
-    Dialect,
-    Reply,
-    Secrets,
-    env_proxy,
-    is_local,
-    read_reply,
-    retry_after,
-    server_error,
-    split_address,
-)
+from promptology.models import _http_wire as wire
 from promptology.models.access import Answer, Failure, Outcome, Request
-from promptology.models.loop import stream
+from promptology.models.loop import arrivals, stream
 
 if TYPE_CHECKING:
     import aiohttp
@@ -78,18 +68,20 @@ class ChatEndpoint:
         for setting, value in (("workers", workers), ("timeout", timeout), ("rpm", rpm)):
             if value is not None and not value > 0:
                 raise UsageError(f"{setting} is {value}; it must be above 0")
+        if "@http" in model:  # "NAME@http://user:password@HOST", split at its last @: a password would become the name
+            raise UsageError("the model's name holds an address; a user and password go into url=, apart from the name")
         self.name = model
-        self.url, self._login = split_address(url)
+        self.url, self._login = wire.split_address(url)
         if self._login and key_env is not None:
             raise UsageError(f"{self.url} has both a user in its address and --key-env {key_env}; leave one out")
         self.identity = f"openai:{model}@{self.url}"
         self.simulated = False
         self.workers = workers
-        self.key_env = key_env or (None if is_local(urlsplit(self.url).hostname or "") else DEFAULT_KEY)
+        self.key_env = key_env or (None if wire.is_local(urlsplit(self.url).hostname or "") else DEFAULT_KEY)
         self._has_login, self._needs_key = bool(self._login), key_env is not None
         self._timeout, self._gap = timeout, 60.0 / rpm if rpm else 0.0
         self._backoff, self._backoff_cap, self._patience = backoff, backoff_cap, patience
-        self._dialect = Dialect()
+        self._dialect = wire.Dialect()
         self._connection: _Connection | None = None
         self._answered = False
         self._not_before = 0.0
@@ -98,6 +90,10 @@ class ChatEndpoint:
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) as answers come in, each request at most `attempts` times."""
         return stream(lambda: self._all(requests, attempts))
+
+    def arrivals(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome] | None]:
+        """Yield like `generate`, and None whenever nothing more has come yet."""
+        return arrivals(lambda: self._all(requests, attempts))
 
     def close(self) -> None:
         """Close the connections; they open again at the next request."""
@@ -137,7 +133,10 @@ class ChatEndpoint:
             connection = self._connect()
             async with connection.slots:
                 await self._turn()
-                outcome = await self._attempt(connection, request, attempt)
+                got = await self._attempt(connection, request, attempt)
+            if isinstance(got, ModelError):
+                raise got  # from here: the frames below hold what was sent and what came back
+            outcome = got
             if isinstance(outcome, Answer) or not outcome.transient or attempt == attempts:
                 break
             if outcome.reason != ADAPTED:
@@ -153,11 +152,10 @@ class ChatEndpoint:
         if self._gap:
             self._not_before = time.monotonic() + self._gap
 
-    async def _attempt(self, connection: _Connection, request: Request, attempt: int) -> Outcome:
+    async def _attempt(self, connection: _Connection, request: Request, attempt: int) -> Outcome | ModelError:
         import aiohttp
 
         secrets, sent = self._secrets(), self._dialect
-        problem: Failure | ModelError
         try:
             async with connection.session.post(
                 f"{self.url}/chat/completions",
@@ -166,52 +164,49 @@ class ChatEndpoint:
                 proxy=connection.proxy,
                 allow_redirects=False,  # a redirect would be a second request, to someone else
             ) as answer:
-                reply = Reply(answer.status, await answer.read(), answer.headers)
+                reply = wire.Reply(answer.status, await answer.read(), answer.headers)
         except TimeoutError:
-            problem = Failure(f"no answer within {self._timeout:g} s", attempts=attempt)
+            return Failure(f"no answer within {self._timeout:g} s", attempts=attempt)
         except (aiohttp.ClientError, OSError) as error:
-            problem = self._unreachable(error, secrets, attempt)
-        else:
-            self._answered = True
-            return self._judge(reply, request, sent, secrets, attempt)
-        if isinstance(problem, ModelError):
-            raise problem  # here, not above: the network's error, whose frames hold the key, must not hang on it
-        return problem
+            return self._unreachable(error, secrets, attempt)
+        self._answered = True
+        return self._judge(reply, request, sent, secrets, attempt)
 
-    def _unreachable(self, error: Exception, secrets: Secrets, attempt: int) -> Failure | ModelError:
+    def _unreachable(self, error: Exception, secrets: wire.Secrets, attempt: int) -> Failure | ModelError:
         """Tell a server that is gone for a moment from one that was never there."""
         import aiohttp
 
-        words = f"{type(error).__name__}: {error}"
-        if isinstance(error, aiohttp.ClientConnectorError):
-            words = str(error.os_error)
-            if not self._answered and error.os_error.errno not in EXHAUSTED:
-                if isinstance(error, aiohttp.ClientSSLError):
-                    what, todo = "no secure connection to", "correct the address or the server's certificate"
-                else:
-                    what, todo = "nothing answers at", "start the server or correct the address"
-                return ModelError(f"{what} {self.url} ({secrets.scrub(words)}); {todo}")
-        return Failure(secrets.scrub(f"no connection: {words}"), attempts=attempt)
+        if not isinstance(error, aiohttp.ClientConnectorError):
+            return Failure(secrets.scrub(f"no connection: {type(error).__name__}: {error}"), attempts=attempt)
+        words = secrets.scrub(str(error.os_error))
+        if self._answered or error.os_error.errno in EXHAUSTED:
+            return Failure(f"no connection: {words}", attempts=attempt)
+        what, todo = "nothing answers at", "start the server or correct the address"
+        if isinstance(error, aiohttp.ClientSSLError):
+            what, todo = "no secure connection to", "correct the address or the server's certificate"
+        return ModelError(f"{what} {self.url} ({words}); {todo}")
 
-    def _judge(self, reply: Reply, request: Request, sent: Dialect, secrets: Secrets, attempt: int) -> Outcome:
-        """Return what a reply means; raise ModelError where every other request would fare the same."""
+    def _judge(
+        self, reply: wire.Reply, request: Request, sent: wire.Dialect, secrets: wire.Secrets, attempt: int
+    ) -> Outcome | ModelError:
+        """Return what a reply means; a ModelError where every other request would fare the same."""
         status, body, headers = reply
         if 200 <= status < 300:
             try:
-                answer, simulated = read_reply(body, request, attempt)
+                answer, simulated = wire.read_reply(body, request, attempt)
             except ValueError as error:
-                return Failure(secrets.scrub(f"{error}: {server_error(body)[0]}"), attempts=attempt)
+                return Failure(secrets.scrub(f"{error}: {wire.server_error(body)[0]}"), attempts=attempt)
             self.simulated = self.simulated or simulated
             return answer
-        reason = secrets.scrub(f"HTTP {status}: {server_error(body)[0]}")
+        reason = secrets.scrub(f"HTTP {status}: {wire.server_error(body)[0]}")
         if status in TRANSIENT or status >= 500:
-            wait = retry_after(headers, self._patience)
+            wait = wire.retry_after(headers, self._patience)
             if status == 429 and wait:
                 self._not_before = max(self._not_before, time.monotonic() + wait)
             return Failure(reason, True, attempt, wait)
         if status in REFUSED or 300 <= status < 400:
             todo = secrets.scrub(self._advice(status, headers))
-            raise ModelError(f"{secrets.scrub(self.name)} at {self.url} refused: {reason}; {todo}")
+            return ModelError(f"{secrets.scrub(self.name)} at {self.url} refused: {reason}; {todo}")
         if status in (400, 422):
             self._dialect = self._dialect.corrected(body)
             if self._dialect != sent:  # learnt now, or by another request while this one was under way
@@ -227,15 +222,12 @@ class ChatEndpoint:
             return f"correct the address: the server points to {headers.get('Location', 'another one')}"
         if self._has_login:
             return "check user and password in the address"
-        if self.key_env and os.environ.get(self.key_env):
-            return f"check the key in {self.key_env}"
-        return (
-            f"set {self.key_env}, or name the key's variable with --key-env"
-            if self.key_env
-            else ("no key was sent: name its variable with --key-env")
-        )
+        if not self.key_env:  # an address of this machine is never sent the default key
+            return "name the variable that holds its key with --key-env"
+        found = os.environ.get(self.key_env)
+        return f"check the key in {self.key_env}" if found else f"set {self.key_env} or --key-env"
 
-    def _secrets(self) -> Secrets:
+    def _secrets(self) -> wire.Secrets:
         """Return what authorises a request, read anew every time."""
         if self._has_login:
             if not self._login:
@@ -246,7 +238,7 @@ class ChatEndpoint:
             raise UsageError(f"environment variable {self.key_env} (--key-env) is not set")
         if not key.isprintable() or not key.isascii():
             raise UsageError(f"the key in {self.key_env} holds a line break or another character no key has")
-        return Secrets(key)
+        return wire.Secrets(key)
 
     def _connect(self) -> _Connection:
         """Return the keep-alive connections of the running loop."""
@@ -282,8 +274,8 @@ class _Connection:
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        # Not aiohttp's trust_env: it reads .netrc and the proxy in two threads per request (half the calls/s).
-        made = cls(loop, session, asyncio.Semaphore(endpoint.workers), env_proxy(endpoint.url), os.getpid())
+        # Not aiohttp's trust_env: it reads .netrc and the proxy in two threads per request, at twice the CPU time.
+        made = cls(loop, session, asyncio.Semaphore(endpoint.workers), wire.env_proxy(endpoint.url), os.getpid())
         _OPEN.add(made)
         weakref.finalize(endpoint, made.close).atexit = False
         return made

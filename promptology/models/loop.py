@@ -26,8 +26,11 @@ def background_loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
-def stream(source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-    """Yield what an asynchronous iterator yields; leaving early cancels it, its errors are raised here."""
+def arrivals(source: Callable[[], AsyncIterator[T]]) -> Iterator[T | None]:
+    """Yield what an asynchronous iterator yields, and None whenever nothing more has come and waiting begins.
+
+    Leaving early cancels it; its errors are raised here.
+    """
     loop = background_loop()
     arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
@@ -44,7 +47,11 @@ def stream(source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     future = asyncio.run_coroutine_threadsafe(pump(), loop)
     try:
         while True:
-            kind, value = arrived.get()
+            try:
+                kind, value = arrived.get_nowait()
+            except queue.Empty:
+                yield None
+                kind, value = arrived.get()
             if kind == "end":
                 return
             if kind == "error":
@@ -52,3 +59,8 @@ def stream(source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
             yield value
     finally:
         future.cancel()
+
+
+def stream(source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    """Yield what an asynchronous iterator yields; see `arrivals`."""
+    return (value for value in arrivals(source) if value is not None)

@@ -22,7 +22,7 @@ from promptology.run.keys import Keys, decode, encode
 from promptology.run.store import Event, Store
 
 COMMIT_EVERY = 0.02
-"""Seconds that an answer waits for others before its row is made durable."""
+"""Seconds at most that an answer waits for others of its burst before its row is made durable."""
 EMBED_CHUNK = 512
 """Texts per durable row of an embedding model: what a kill can lose."""
 
@@ -267,7 +267,12 @@ class Meter:
             attempts = self.limits.attempts if at_once else 1
             again: list[int] = []
             try:
-                for k, outcome in model.generate([requests[i] for i in pending], attempts):
+                ask = getattr(model, "arrivals", model.generate)
+                for came in ask([requests[i] for i in pending], attempts):
+                    if came is None:
+                        self.flush()
+                        continue
+                    k, outcome = came
                     i = pending[k]
                     tries[i] += outcome.attempts
                     if isinstance(outcome, Failure) and outcome.transient and tries[i] < self.limits.attempts:

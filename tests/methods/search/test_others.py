@@ -158,5 +158,5 @@ def test_labels_are_needed_outside_the_test_split():
 def test_unknown_names_are_answered_with_the_nearest(colours):
     with pytest.raises(UsageError, match="did you mean 'few-shot'"):
         pt.fit(colours, copycat, "fewshot")
-    with pytest.raises(UsageError, match="no role 'referee'"):
+    with pytest.raises(UsageError, match="no role referee"):
         pt.fit(colours, copycat, "few-shot", helpers={"referee": copycat})

@@ -1,0 +1,232 @@
+"""What goes over the wire of a chat-completions endpoint: addresses, secrets, request bodies and replies.
+
+Nothing here sends anything or keeps state, so every rule can be read and tested on its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import ipaddress
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from promptology.errors import UsageError
+from promptology.models.access import Answer, Request
+
+SHOWN = 200  # characters of a server's message that are kept
+PORTS = {"http": 80, "https": 443}
+FORM = "write http://HOST:PORT/v1 or https://HOST/v1"
+
+# A server's message that only quotes a setting (a prompt about the temperature, a limit that is too high) must not
+# be taken for a refusal of that setting, so one of these words has to stand in it as well.
+REFUSES = re.compile(
+    r"unsupported|not.{0,3}support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|forbidden|deprecated"
+    r"|only the default"
+)
+RENAMES = re.compile(REFUSES.pattern + r"|instead|required|missing|\buse\b")
+
+
+class Secrets:
+    """A key or a "user:password" that can be sent but is never shown; a pickled copy is empty."""
+
+    __slots__ = ("_key", "_login")
+
+    def __init__(self, key: str = "", login: str = "") -> None:
+        self._key, self._login = key, login
+
+    def __bool__(self) -> bool:
+        return bool(self._key or self._login)
+
+    def __repr__(self) -> str:
+        return "Secrets(hidden)"
+
+    def __reduce__(self) -> tuple[type[Secrets], tuple[()]]:
+        return Secrets, ()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request."""
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        elif self._login:
+            headers["Authorization"] = f"Basic {_base64(self._login)}"
+        return headers
+
+    def scrub(self, text: str, limit: int | None = SHOWN) -> str:
+        """Return one printable line of at most `limit` characters without any form of the secrets."""
+        plain = {self._key, self._login, *self._login.split(":", 1)} - {""}
+        forms = {form for word in plain for form in _forms(word)}
+        if forms:
+            # The longest first, so that no part of a longer form stays behind.
+            pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+            text = re.sub(pattern, "[hidden]", text, flags=re.IGNORECASE)
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:limit]
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """Return how a server may write a word: as it is, escaped in JSON, percent-encoded, in base64."""
+    escaped = json.dumps(word)[1:-1]
+    return word, escaped, escaped.replace("/", "\\/"), quote(word, safe=""), _base64(word)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+class Reply(NamedTuple):
+    """An HTTP reply of any status."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def split_address(url: str) -> tuple[str, Secrets]:
+    """Return the base address, to which /chat/completions is appended, and user and password that stood in it.
+
+    An address without a path gets /v1; one that ends in /chat/completions is taken as it stands. A query is refused:
+    it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a password.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError:
+        raise UsageError(f"the model's address has no valid host or port; {FORM}") from None
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise UsageError(f"the model's address is not understood; {FORM}")
+    if "://" not in url and not is_local(parts.hostname):
+        raise UsageError(f"the address of {parts.hostname} lacks http:// or https://; {FORM}")
+    if parts.query or parts.fragment:
+        raise UsageError(f"the address of {parts.hostname} has a part after ? or #; leave it out")
+    path = parts.path.rstrip("/")
+    path = path.removesuffix("/chat/completions") if path.endswith("/chat/completions") else path or "/v1"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is not None and port != PORTS[parts.scheme]:
+        host = f"{host}:{port}"
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    return urlunsplit((parts.scheme, host, path, "", "")), Secrets(login=login)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+        return address.is_loopback or address.is_unspecified
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def env_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    if is_local(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Which settings a server takes, and under which name; learnt from its refusals."""
+
+    limit: str = "max_tokens"
+    temperature: bool = True
+    seed: bool = True
+
+    def body(self, model: str, request: Request) -> bytes:
+        """Return the body of a request; the same request gives the same bytes."""
+        doc: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": role, "content": content} for role, content in request.messages],
+            self.limit: request.max_tokens,
+        }
+        if self.temperature:
+            doc["temperature"] = request.temperature
+        if self.seed and request.seed is not None:
+            doc["seed"] = request.seed
+        if request.stop:
+            doc["stop"] = list(request.stop)
+        return json.dumps(doc, ensure_ascii=False).encode("utf-8", "replace")
+
+    def corrected(self, body: bytes) -> Dialect:
+        """Return the dialect that the body of a refusal asks for; the same one where it asks for nothing new."""
+        message, setting = server_error(body)
+        message = message.lower()
+        if "max_completion_tokens" in message and RENAMES.search(message):
+            return replace(self, limit="max_completion_tokens")
+        if not REFUSES.search(message):
+            return self
+        named = setting or message
+        if "temperature" in named:
+            return replace(self, temperature=False)
+        return replace(self, seed=False) if "seed" in named else self
+
+
+def read_reply(body: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
+    """Return the answer of a chat completion, and whether it is a simulation; ValueError where it is neither."""
+    try:
+        doc = json.loads(body)
+        choice = doc["choices"][0]
+        content = choice["message"].get("content")
+        if isinstance(content, list):
+            content = "".join(p if isinstance(p, str) else p.get("text") or "" for p in content)
+        if not isinstance(content := content or "", str):
+            raise TypeError(f"content is a {type(content).__name__}")
+        truncated = choice.get("finish_reason") == "length"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"malformed reply ({type(error).__name__})") from None
+    # A lone surrogate ("\\ud83d" without its other half) can be neither stored nor hashed as UTF-8.
+    text = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    simulated = str(doc.get("system_fingerprint") or "").startswith("simulated")
+    usage = doc.get("usage")
+    read, wrote = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (0, None)
+    if isinstance(read, int) and isinstance(wrote, int) and read >= 0 and wrote >= 0:
+        return Answer(text, read, wrote, False, attempt, truncated), simulated
+    size = sum(len(words.encode("utf-8", "replace")) for _, words in request.messages)
+    estimate = math.ceil(size / 4), math.ceil(len(text.encode()) / 4)
+    return Answer(text, *estimate, True, attempt, truncated), simulated
+
+
+def server_error(body: bytes) -> tuple[str, str]:
+    """Return the server's own words from an error body, and the setting that it names as the culprit ("" if none)."""
+    text = body.decode("utf-8", "replace")
+    try:
+        doc = json.loads(body)
+    except (ValueError, RecursionError):
+        return text, ""
+    error = doc.get("error") or doc if isinstance(doc, dict) else doc
+    fields = error if isinstance(error, dict) else {}
+    words = fields.get("message") or fields.get("detail") or error
+    return words if isinstance(words, str) else json.dumps(words), str(fields.get("param") or "")
+
+
+def retry_after(headers: Mapping[str, str], longest: float) -> float:
+    """Return the seconds that a server asks to wait (milliseconds, seconds or a date), at most `longest`."""
+    for name, unit in (("retry-after-ms", 0.001), ("Retry-After", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            seconds = _seconds_until(value)
+        if seconds > 0:  # false for nan too
+            return min(seconds, longest)
+    return 0.0
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0.0

@@ -1,0 +1,67 @@
+"""A count budget is exact: a server never sees one call more, in process and by the real command."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import promptology as pt
+from promptology.models.simulated import SimulatedChat
+from counting import counting
+
+# Messages the world knows, so that executor, optimiser and judge all act on them.
+CHAT = SimulatedChat("features")
+
+
+def task():
+    inputs = list(CHAT.world.inputs)
+    return pt.Task(unlabeled=inputs[:12], test=inputs[12:], signature=pt.Signature(instruction="Write a reply."))
+
+
+def labelled(tmp_path):
+    path = tmp_path / "tickets.csv"
+    rows = [f"{text.replace(',', ' ')},{'late' if n % 2 else 'broken'}" for n, text in enumerate(CHAT.world.inputs)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("method", ["spo", "manual", "random-search"])
+def test_in_process(method, tmp_path):
+    tasks = {"spo": task(), "manual": pt.load_task(labelled(tmp_path))}
+    with counting(chat=CHAT) as server:
+        for limit in range(1, 201):
+            model = pt.model(f"openai:{method}-{limit}@{server.url}")
+            result = pt.fit(tasks.get(method, tasks["manual"]), model, method, budget=f"{limit}calls", cache=False)
+            assert server.by_model[f"{method}-{limit}"] <= limit
+            assert result.charged.calls == server.by_model[f"{method}-{limit}"]
+            assert result.evidence.n > 0 or result.evidence.verdict in ("not measured: budget", "start")
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_by_the_real_command(cli, tmp_path, chunk):
+    path = labelled(tmp_path)
+    limits = range(chunk + 1, 201, 4)
+    with counting(chat=CHAT) as server:
+
+        def fit(limit):
+            return cli(
+                *("fit", "--task", path, "--model", f"openai:m{limit}@{server.url}", "--method", "spo"),
+                *("--budget", f"{limit}calls", "--prompt", "Sort this.", "--json"),
+            )
+
+        with ThreadPoolExecutor(2) as pool:
+            for limit, done in zip(limits, pool.map(fit, limits), strict=True):
+                assert done.returncode == 0, done.stderr
+                assert server.by_model[f"m{limit}"] <= limit
+                arm = json.loads(done.stdout)["arms"][0]
+                assert arm["score"] or arm["verdict"] == "not measured: budget"
+
+
+def test_failing_requests_count_too():
+    with counting(chat=CHAT, fault=lambda n: 503 if n % 3 == 0 else 0) as server:
+        for limit in (1, 5, 20, 60):
+            model = pt.model(f"openai:f{limit}@{server.url}", backoff=0.001)
+            pt.fit(task(), model, "spo", budget=f"{limit}calls", cache=False, missing=1.0)
+            assert (limit >= 5) <= server.by_model[f"f{limit}"] <= limit
