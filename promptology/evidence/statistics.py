@@ -69,9 +69,7 @@ def bootstrap_interval(
 Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
-def _over_resamples(
-    figure: Figure, n: int, rng: np.random.Generator, resamples: int
-) -> NDArray[np.float64]:
+def _over_resamples(figure: Figure, n: int, rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
     """Return the figure of every resample, some rows at a time: 2,000 x 100,000 indices are gigabytes."""
     rows = max(1, CELLS // n)
     sizes = [min(rows, resamples - at) for at in range(0, resamples, rows)]

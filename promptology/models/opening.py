@@ -43,8 +43,10 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
     if kind == "openai" and rest:
         from promptology.models.http import ChatEndpoint
 
-        # The last "@" separates the address, since names such as "org/model@revision" exist.
-        name, at, url = rest.rpartition("@")
+        # An address with its scheme begins at "@http"; else the last "@" separates it, since names such as
+        # "org/model@revision" exist, and so do addresses with a login.
+        begin = rest.find("@http")
+        name, at, url = (rest[:begin], "@", rest[begin + 1 :]) if begin >= 0 else rest.rpartition("@")
         if not at:
             name, url = rest, OPENAI
         if not name or not url:

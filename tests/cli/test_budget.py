@@ -6,10 +6,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from counting import counting
 
 import promptology as pt
 from promptology.models.simulated import SimulatedChat
-from counting import counting
 
 # Messages the world knows, so that executor, optimiser and judge all act on them.
 CHAT = SimulatedChat("features")

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from counting import counting
 
 from promptology.prompts import Learned, Readout, Text, save
-from counting import counting
 
 GOOD = "text,label\n" + "\n".join(f"word {n},{'a' if n % 2 else 'b'}" for n in range(20)) + "\n"
 MODEL = "def answer(prompt):\n    return 'a'\n"
@@ -156,7 +156,9 @@ def test_prompt_folders(cli, folder):
     done = cli("apply", "p", "--model", "model:answer", "hello", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "a\n")
     doc = json.loads((folder / "p" / "prompt.json").read_text())
-    (folder / "p" / "prompt.json").write_text(json.dumps({**doc, "tensors": {"file": "../../x.safetensors", "sha256": ""}}))
+    (folder / "p" / "prompt.json").write_text(
+        json.dumps({**doc, "tensors": {"file": "../../x.safetensors", "sha256": ""}})
+    )
     one_line(cli("apply", "p", "--model", "model:answer", "hello", cwd=folder), "outside the prompt folder")
     one_line(cli("apply", "nowhere", "--model", "model:answer", "hello", cwd=folder), "not a prompt folder")
     (folder / "mine").mkdir()

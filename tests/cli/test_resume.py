@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 
-from promptology.models.simulated import SimulatedChat
 from counting import counting
+
+from promptology.models.simulated import SimulatedChat
 
 CHAT = SimulatedChat("features")
 WORKERS = 4

@@ -68,8 +68,7 @@ def test_vectorised_bootstrap_equals_the_loop(metric):
     predictions, targets = rng.choice(list("abcd"), 40).tolist(), rng.choice(list("abc"), 40).tolist()
     rows = np.random.default_rng(9).integers(0, 40, (200, 40))
     by_hand = [
-        next(iter(metric.aggregate([predictions[i] for i in row], [targets[i] for i in row]).values()))
-        for row in rows
+        next(iter(metric.aggregate([predictions[i] for i in row], [targets[i] for i in row]).values())) for row in rows
     ]
     assert resample(metric, predictions, targets, rows) == pytest.approx(by_hand, nan_ok=True)
     interval = bootstrap_interval(metric, predictions, targets, np.random.default_rng(9), 200)
@@ -227,8 +226,7 @@ def test_sample_size():
     assert items_needed(0.05, 0.15) == 471
     assert items_needed(0.03, 0.15) == items_needed(disagreement=0.15) == 1307
     assert sample_size_hint(448, 0.15) == (
-        "to see a difference of 3 points at this disagreement (15 %) you need 1,307 items; "
-        "448 show one of 5.1 points"
+        "to see a difference of 3 points at this disagreement (15 %) you need 1,307 items; 448 show one of 5.1 points"
     )
     assert sample_size_hint(10, 0.1).endswith("10 are too few to show any")
     assert sample_size_hint(0, 0.1) == sample_size_hint(10, 0.0) == ""

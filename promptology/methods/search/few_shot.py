@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
+from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
 
@@ -22,6 +24,10 @@ class FewShot:
 
     shots: int = 8
     """Demonstrations in the prompt."""
+
+    def plan(self, task: Task) -> Cost:
+        """Return nothing: learning asks no model."""
+        return Cost()
 
     def fit(self, run: Run) -> Learned:
         """Return the start with demonstrations."""

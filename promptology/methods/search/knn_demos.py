@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Embeds, Vectors
 from promptology.prompts.learned import Demonstrations, Learned, Readout
 from promptology.prompts.render import input_text
+from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import as_examples, labelled_train
 
@@ -33,6 +35,10 @@ class KNNDemos:
     """Neighbours that vote; 0 chooses among 1, 3, 5, 9, 15 and 25 by leave-one-out on the training items."""
     temperature: float = 0.1
     """tau: how much nearer neighbours weigh."""
+
+    def plan(self, task: Task) -> Cost:
+        """Return one pass per labelled training item."""
+        return Cost(passes=sum(i.labelled for i in task.train))
 
     def fit(self, run: Run) -> Learned:
         """Return demonstrations with their vectors, and the vote as readout."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Embeds, Generates
 from promptology.prompts.learned import Learned
+from promptology.run.cost import Cost
 from promptology.run.engine import Run
 
 
@@ -20,6 +22,10 @@ from promptology.run.engine import Run
 @dataclass(frozen=True)
 class Manual:
     """Use the current prompt as it is."""
+
+    def plan(self, task: Task) -> Cost:
+        """Return nothing: learning asks no model."""
+        return Cost()
 
     def fit(self, run: Run) -> Learned:
         """Return the start."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
+from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
 from promptology.search.proposing import propose
@@ -44,6 +46,12 @@ class RandomSearch:
     """k: demonstrations per candidate; 0 rewords only."""
     items: int = 100
     """Selection items at most; the same for every candidate."""
+
+    def plan(self, task: Task) -> Cost:
+        """Return the calls of learning: one rewording and one score per item for each candidate, and the start's."""
+        labelled = [i for i in task.validation if i.labelled] or [i for i in task.train if i.labelled]
+        items = min(self.items, len(labelled))
+        return Cost(calls=items + self.candidates * (1 + items))
 
     def fit(self, run: Run) -> Learned:
         """Return the best candidate on the selection items."""

@@ -20,12 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from promptology.data.items import Item
+from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.feedback.judges import Duel, Votes, balanced, compare_outputs, show
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
 from promptology.prompts.render import fill, messages
+from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.proposing import propose
 from promptology.search.scoring import unlabelled_inputs
@@ -77,6 +79,11 @@ class SPO:
             raise ValueError(f"swaps is balanced or random, not {self.swaps!r}")
         if min(self.rounds, self.questions, self.votes) < 1:
             raise ValueError("rounds, questions and votes are at least 1")
+
+    def plan(self, task: Task) -> Cost:
+        """Return the calls of learning: k + (T - 1)(1 + k + n)."""
+        again = self.questions if self.fresh_questions else 0
+        return Cost(calls=self.questions + (self.rounds - 1) * (1 + self.questions + self.votes + again))
 
     def fit(self, run: Run) -> Learned:
         """Return the prompt of the last accepted round."""

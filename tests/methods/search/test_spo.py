@@ -49,7 +49,7 @@ class Scripted:
 
 
 def fit(model, rounds=10, **settings):
-    return pt.fit(TASK, model, pt.SPO(rounds=rounds, **settings), budget="100000calls")
+    return pt.fit(TASK, model, pt.SPO(rounds=rounds, **settings), budget="100000calls", cache=False)
 
 
 def accepted(result):
