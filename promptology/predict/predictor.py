@@ -91,7 +91,7 @@ class OneShot:
 
 def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
     """Return items from what a caller has; a plain string fills a single-field signature."""
-    if isinstance(inputs, str):
+    if isinstance(inputs, str):  # a text is a sequence too
         raise UsageError("predict takes a list of inputs; put the one text in a list")
     names = [f.name for f in signature.fields]
     items: list[Item] = []

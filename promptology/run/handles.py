@@ -8,6 +8,7 @@ from typing import Any
 
 from promptology.errors import AccessError
 from promptology.models.access import Answer, Message, Outcome, Request, Vectors, offers
+from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
 from promptology.run.meter import Meter
 from promptology.run.store import memory_store
@@ -96,5 +97,7 @@ def _request(prompt: Prompt, settings: dict[str, Any]) -> Request:
 
 
 def unmetered(model: Any, role: str = "model", defaults: dict[str, Any] | None = None) -> Handle:
-    """Return a handle without budget or durable store, for predictions outside a run."""
-    return model if isinstance(model, Handle) else Handle(Meter(memory_store()), role, model, None, defaults)
+    """Return a handle without budget or durable store, for predictions outside a run; takes what `model` takes."""
+    return (
+        model if isinstance(model, Handle) else Handle(Meter(memory_store()), role, open_model(model), None, defaults)
+    )
