@@ -129,11 +129,11 @@ class F1:
 
         hits = np.where(truth == guess, truth, len(names))
         right, real, said = count(hits[indices]), count(truth[indices]), count(guess[indices])
+        present = real > 0
         if self.average == "micro":
-            both = (real + said).sum(axis=1)
+            both = ((real + said) * present).sum(axis=1)
             return np.asarray(np.divide(2 * right.sum(axis=1), both, out=np.zeros(rows), where=both > 0))
         f1 = np.divide(2 * right, real + said, out=np.zeros_like(right), where=real + said > 0)
-        present = real > 0
         return np.asarray((f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
 
 

@@ -60,7 +60,7 @@ def format_table(document: Mapping[str, Any]) -> str:
     widths = [max(_width(row[i]) for row in cells) for i in range(len(head))]
     lines = ["  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     lines.insert(1, "-" * min(max(map(_width, lines)), 160))
-    return "\n".join([*lines, "", *_footer(document)])
+    return "\n".join([*lines, "", *(visible(line) for line in _footer(document))])
 
 
 def _row(arm: Mapping[str, Any]) -> list[str]:
