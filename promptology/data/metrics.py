@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import math
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from promptology.data.items import Signature
 from promptology.errors import UsageError
+
+
+_WORD = re.compile(r"\w+")
 
 
 @runtime_checkable
@@ -45,15 +48,25 @@ class Metric(Protocol):
 def resample(
     metric: Metric, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the primary figure, shape (R,), for each row of resampled item positions, shape (R, n)."""
-    if metric.decomposes:
-        items = np.array([metric.item(p, t) for p, t in zip(predictions, targets, strict=True)], float)
-        return np.asarray(items[indices].mean(axis=1))
+    """Return the primary figure, shape (R,), for each row of resampled item positions, shape (R, n).
+
+    Uses the metric's own `resampled` where it has one, else the scores of the items where the figure is their mean,
+    else `aggregate` row by row.
+    """
     fast = getattr(metric, "resampled", None)
     if fast is not None:
         return np.asarray(fast(predictions, targets, indices))
+    if metric.decomposes:
+        return _resampled_mean(metric, predictions, targets, indices)
     rows = [metric.aggregate([predictions[i] for i in row], [targets[i] for i in row]) for row in indices]
     return np.array([next(iter(row.values())) for row in rows], float)
+
+
+def _resampled_mean(
+    metric: Metric, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    items = np.array([metric.item(p, t) for p, t in zip(predictions, targets, strict=True)], float)
+    return np.asarray(items[indices].mean(axis=1))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -73,6 +86,12 @@ class _ByItem:
     def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
         """Return the mean over the items."""
         return {self.name: _mean([self.item(p, t) for p, t in zip(predictions, targets, strict=True)])}
+
+    def resampled(
+        self, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the mean of each resample, shape (R,); every item is scored once."""
+        return _resampled_mean(self, predictions, targets, indices)
 
 
 class Accuracy(_ByItem):
@@ -156,11 +175,19 @@ class TokenF1(_ByItem):
         """F1 of the two bags of words."""
         if prediction is None:
             return 0.0
-        said, real = (Counter(re.findall(r"\w+", str(t).casefold())) for t in (prediction, target))
+        said, real = (_WORD.findall(str(text).casefold()) for text in (prediction, target))
         if not said or not real:
-            return float(said == real)
-        shared = (said & real).total()
-        return 2 * shared / (said.total() + real.total())
+            # Texts without a word (an emoji, a sign) would otherwise all be equal.
+            return float(said == real and normalise(prediction) == normalise(target))
+        left: dict[str, int] = {}
+        for word in real:
+            left[word] = left.get(word, 0) + 1
+        shared = 0
+        for word in said:
+            if left.get(word, 0):
+                left[word] -= 1
+                shared += 1
+        return 2 * shared / (len(said) + len(real))
 
 
 class FunctionMetric(_ByItem):
@@ -175,24 +202,35 @@ class FunctionMetric(_ByItem):
         if prediction is None:
             return 0.0
         try:
-            value = float(self.fn(prediction, target))
+            value = self.fn(prediction, target)
         except Exception as error:  # whatever a user's function raises is told in one line
-            raise UsageError(
-                f"metric {self.name} failed with {type(error).__name__}: {error} "
-                f"on prediction {_short(prediction)}, target {_short(target)}"
-            ) from None
-        if not math.isfinite(value):
-            raise UsageError(f"metric {self.name} returned {value} on prediction {_short(prediction)}")
-        return value
+            why = f"failed with {type(error).__name__}: {_line(error)}"
+            raise UsageError(self._fault(why, prediction, target)) from error
+        try:
+            score = math.nan if isinstance(value, str | bytes) else float(value)
+        except Exception:  # whatever a tensor or an array of another library raises
+            score = math.nan
+        if not math.isfinite(score):
+            why = f"returned {_short(value)}, which is not a finite number,"
+            raise UsageError(self._fault(why, prediction, target))
+        return score
+
+    def _fault(self, why: str, prediction: Any, target: Any) -> str:
+        return f"metric {self.name} {why} on prediction {_short(prediction)}, target {_short(target)}"
 
 
 def normalise(text: Any) -> str:
     """Return a text without case, extra spaces and final punctuation."""
-    return " ".join(str(text).casefold().split()).rstrip(".!?;, ")
+    return " ".join(str(text).casefold().split()).rstrip(".!?;:,…。！？ ")
+
+
+def _line(error: BaseException) -> str:
+    """Return an error's message as one line."""
+    return " ".join(str(error).split()) or "no message"
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -205,17 +243,24 @@ METRICS: dict[str, Callable[[], Metric]] = {
 }
 
 
+def metric(name: str) -> Metric:
+    """Return a metric by name (`macro_f1` or `macro-f1`), or a function by "module:function"; raises UsageError."""
+    if ":" in name:
+        return FunctionMetric(_import(name), name.rpartition(":")[2])
+    key = name.strip().lower().replace("-", "_")
+    if key in METRICS:
+        return METRICS[key]()
+    near = difflib.get_close_matches(key, METRICS, 1, 0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"unknown metric {name!r}: {hint}there are {', '.join(METRICS)}, or your own module:function")
+
+
 def as_metric(value: Metric | str | Callable[..., float]) -> Metric:
     """Return a metric from a name, "module:function", a function, or a metric; raises UsageError for anything else."""
     if isinstance(value, str):
-        if ":" in value:
-            return FunctionMetric(_import(value), value.rpartition(":")[2])
-        key = value.strip().lower().replace("-", "_")
-        if key in METRICS:
-            return METRICS[key]()
-        near = difflib.get_close_matches(key, METRICS, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"unknown metric {value!r}: {hint}there are {', '.join(METRICS)}, or your own module:function")
+        return metric(value)
+    if isinstance(value, type) and isinstance(value, Metric):  # a class has the protocol's attributes too
+        raise UsageError(f"{value.__name__} is a class; give an object of it: {value.__name__}(...)")
     if isinstance(value, Metric):
         return value
     if callable(value):
@@ -224,14 +269,22 @@ def as_metric(value: Metric | str | Callable[..., float]) -> Metric:
 
 
 def _import(source: str) -> Callable[[Any, Any], float]:
+    """Import "module:function" from the current folder or the Python path."""
     module_name, _, name = source.rpartition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()  # the file may be younger than what Python knows of its folder
     try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise UsageError(f"metric {source!r}: cannot import {module_name}: {error}") from None
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # importing runs the user's code
+        why = f"{type(error).__name__}: {_line(error)}"
+        raise UsageError(
+            f"metric {source!r}: cannot import {module_name!r} from {here} or the Python path: {why}"
+        ) from error
     finally:
-        sys.path.pop(0)
+        with contextlib.suppress(ValueError):  # the module may have removed it
+            sys.path.remove(here)
+    found = getattr(module, name, None)
     if not callable(found):
         raise UsageError(f"metric {source!r}: {module_name} has no function {name!r}")
     return found  # type: ignore[no-any-return]

@@ -39,7 +39,7 @@ class SimulatedChat:
         *,
         seed: int = 0,
         solve: float | None = None,
-        rewrite: float = 0.4,
+        rewrite: float | None = None,
         judge: float = 0.75,
         bias: float = 0.0,
         latency: float = 0.0,
@@ -49,6 +49,7 @@ class SimulatedChat:
             raise UsageError(f"unknown simulated world {world!r}; there are {', '.join(WORLDS)}")
         self.world: World = WORLDS[world]
         self.top = self.world.top if solve is None else solve
+        rewrite = self.world.rewrite if rewrite is None else rewrite
         skills = {"solve": self.top, "rewrite": rewrite, "judge": judge, "bias": bias}
         for name, value in skills.items():
             if not 0.0 <= value <= 1.0:
@@ -71,8 +72,9 @@ class SimulatedChat:
     def reply(self, messages: Sequence[Message], seed: int | None = None, temperature: float = 0.0) -> str:
         """Return the answer to these messages; `seed` matters only where the temperature is above 0."""
         text = "\n\n".join(content for _, content in messages)
-        question, at = self._question(text)
-        skill = skill_of(text, at)
+        found = self._find(text)
+        question, at = (found[-1][1], found[-1][0]) if found else (None, _last_paragraph(text))
+        skill = skill_of(*_masked(text, found, at))
         rng = self._rng(skill, text, (seed or 0) if temperature > 0 else 0)
         if skill == "judge":
             sides = regions(text)
@@ -115,13 +117,6 @@ class SimulatedChat:
                 if text.startswith(known, at):
                     found.append((at, known, label))
         return found
-
-    def _question(self, text: str) -> tuple[str | None, int]:
-        """Return the known text that stands last and its position; else the last paragraph's."""
-        found = self._find(text)
-        if found:
-            return found[-1][1], found[-1][0]
-        return None, text.rstrip().rfind("\n\n") + 2 if "\n\n" in text.strip() else len(text)
 
     def _solve(self, text: str, question: str | None, at: int, rng: np.random.Generator) -> str:
         if self.world.name == "features":
@@ -211,6 +206,19 @@ class SimulatedChat:
 
     def __repr__(self) -> str:
         return f"SimulatedChat({self.name!r})"
+
+
+def _last_paragraph(text: str) -> int:
+    """Return where the last paragraph begins, where a question that the model does not know stands."""
+    return text.rstrip().rfind("\n\n") + 2 if "\n\n" in text.strip() else len(text)
+
+
+def _masked(text: str, found: Sequence[tuple[int, str, str]], at: int) -> tuple[str, int]:
+    """Return the text without the known texts in it, and where the question stood: inputs never choose the skill."""
+    for start, known, _ in reversed(found):
+        text = f"{text[:start]}...{text[start + len(known) :]}"
+    before = sum(len(known) - 3 for start, known, _ in found if start < at)
+    return text, at - before
 
 
 def from_spec(text: str, known: Mapping[str, str] | None = None) -> SimulatedChat:

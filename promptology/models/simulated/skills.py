@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def skill_of(text: str, question_at: int) -> str:
     )
     if shows_prompt and _PARAPHRASE.search(text):
         return "paraphrase"
-    if _CRITICISE.search(frame) and not _ASKS_PROMPT.search(text) and _LABELLED.search(text):
+    if _CRITICISE.search(text) and not _ASKS_PROMPT.search(text) and _LABELLED.search(text):
         return "criticise"
     if shows_prompt and _REWRITE.search(text):
         return "rewrite"
@@ -147,7 +148,10 @@ def fill_form(request: str, *, prompt: str = "", choice: str = "", thought: str 
     value = prompt or choice
     tags = PROMPT_TAGS if prompt else CHOICE_TAGS
     shown = list(dict.fromkeys(t.lower() for t in re.findall(r"<([A-Za-z][\w-]*)>", request)))
-    main = [t for t in shown if t in tags]
+    blank = [t.lower() for t, body in _TAGGED.findall(request) if not _is_prompt(body)]
+    wants_json = bool(re.search(r"\bJSON\b", request))
+    # A pair of tags with nothing in it is a form to fill; one with a text in it only shows the text.
+    main = [t for t in blank if t in tags] or ([] if wants_json else [t for t in shown if t in tags])
     if main:
         lines = [f"<{t}>{thought}</{t}>" for t in shown if t in THOUGHT_TAGS]
         return "\n".join([*lines, f"<{main[-1]}>{value}</{main[-1]}>"])
@@ -157,9 +161,7 @@ def fill_form(request: str, *, prompt: str = "", choice: str = "", thought: str 
             m for m in dict.fromkeys(markers) if m in ("proposed_instruction", *tags) or m.endswith("instruction")
         ]
         return "\n\n".join([f"[[ ## {m} ## ]]\n{value}" for m in target[-1:]] + ["[[ ## completed ## ]]"])
-    if re.search(r"\bJSON\b", request):
-        import json
-
+    if wants_json:
         keys = re.findall(r"\"(\w+)\"\s*:", request) or ["prompt" if prompt else "choice"]
         return json.dumps({k: thought if k.lower() in THOUGHT_TAGS else value for k in dict.fromkeys(keys)})
     if prompt and re.search(r"```|triple back|fence", request):

@@ -39,7 +39,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class World:
-    """A world: its features, a starting prompt, inputs without labels, and (for classification) known texts."""
+    """A world: its features, a starting prompt, inputs without labels, and (for classification) known texts.
+
+    `base` and `top`: accuracy with no feature and with all of them shown; `rewrite`: how often a proposal adds a
+    missing feature, where the model is not told otherwise.
+    """
 
     name: str
     features: tuple[Feature, ...]
@@ -48,6 +52,7 @@ class World:
     known: Mapping[str, str] = field(default_factory=dict)
     base: float = 0.0
     top: float = 1.0
+    rewrite: float = 0.4
 
     def shown(self, prompt: str) -> list[Feature]:
         """Return the features that a prompt asks for and does not hide."""
@@ -215,5 +220,5 @@ def tickets_known() -> dict[str, str]:
 
 WORLDS: dict[str, World] = {
     "features": World("features", REPLY, "Write a reply to this customer message.", MESSAGES),
-    "tickets": World("tickets", SORTING, "Sort this customer message.", base=0.45, top=0.92),
+    "tickets": World("tickets", SORTING, "Sort this customer message.", base=0.45, top=0.92, rewrite=0.7),
 }
