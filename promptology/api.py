@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from promptology.run.budget import Budget
 from promptology.run.cost import Cost, Price
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
+from promptology.run.progress import Bar
 from promptology.run.store import SQLiteStore, Store, home
 
 __all__ = ["Comparison", "Evaluation", "Result", "compare", "evaluate", "fit", "load", "plan"]
@@ -105,6 +108,16 @@ def _task(task: Any, prompt: Any, system: str | None) -> Task:
     return loaded.with_prompt(prompt, system) if prompt is not None or system is not None else loaded
 
 
+@contextmanager
+def watched(progress: Progress | None) -> Iterator[Progress]:
+    """Give the caller's own progress function, else a bar on standard error that shows only on a terminal."""
+    bar = Bar(sys.stderr)
+    try:
+        yield progress or bar.advance
+    finally:
+        bar.clear()
+
+
 def settings_of(
     budget: Any = None,
     *,
@@ -174,18 +187,19 @@ def fit(
     task, model, helpers = _task(task, prompt, system), open_model(model), _open_all(helpers)
     chosen = create(method, settings)
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
-    result = fit_one(
-        task,
-        model,
-        type(chosen).card,
-        chosen,
-        helpers,
-        run_settings,
-        store=store,
-        sources=sources,
-        observe=observe,
-        progress=progress,
-    )
+    with watched(progress) as shown:
+        result = fit_one(
+            task,
+            model,
+            type(chosen).card,
+            chosen,
+            helpers,
+            run_settings,
+            store=store,
+            sources=sources,
+            observe=observe,
+            progress=shown,
+        )
     doc = document(
         "fit",
         task,
@@ -235,9 +249,10 @@ def compare(
         if observe:
             observe("arm", {"method": card.slug, "number": n + 1, "total": len(chosen)})
         known = {r: m for r, m in helpers.items() if r in (*card.needs, *card.optional, "judge")}
-        results.append(
-            fit_one(task, model, card, one, known, run_settings, store=store, observe=observe, progress=progress)
-        )
+        with watched(progress) as shown:
+            results.append(
+                fit_one(task, model, card, one, known, run_settings, store=store, observe=observe, progress=shown)
+            )
     doc = document(
         "compare",
         task,
@@ -279,7 +294,7 @@ def evaluate(
     learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
     own, store = store is None, store or SQLiteStore()
     try:
-        meter = _meter(store, run_settings, progress)
+        meter = _meter(store, run_settings)
         handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))
         predictor = bind(learned, handle, _open_all(helpers), task.signature)
         items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
@@ -287,7 +302,9 @@ def evaluate(
             raise UsageError(
                 f"task {task.name!r} has no labelled {split} items to score against; give --label or --test"
             )
-        both = measure(meter, [predictor], items, affordable(meter, [predictor], items))
+        with watched(progress) as shown:
+            meter.on_progress = shown
+            both = measure(meter, [predictor], items, affordable(meter, [predictor], items))
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
         openings = store.open_test(task.items_fingerprint(), f"evaluate-{learned.as_text()}") if split == "test" else 0
@@ -303,7 +320,7 @@ def evaluate(
     return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc)
 
 
-def _meter(store: Store, settings: Settings, progress: Progress | None) -> Meter:
+def _meter(store: Store, settings: Settings) -> Meter:
     """Return a meter outside a run: its answers are cached, nothing is replayed."""
     meter = Meter(
         store,
@@ -313,7 +330,6 @@ def _meter(store: Store, settings: Settings, progress: Progress | None) -> Meter
         limits=settings.limits,
         cache=settings.cache,
         salt=settings.nonce,
-        on_progress=progress,
     )
     meter.phase = "evidence"
     return meter

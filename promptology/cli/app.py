@@ -58,7 +58,10 @@ def run(argv: Sequence[str]) -> int:
             return 0
         return complain(f"{error.format_message()} (see {context.command_path if context else 'promptology'} --help)")
     except (KeyboardInterrupt, typer.Abort):
-        return complain("interrupted; what was answered is kept, continue with `promptology resume`", 130)
+        from promptology.cli.showing import Watcher
+
+        again = f"; continue with `promptology resume {Watcher.last_run[:8]}`" if Watcher.last_run else ""
+        return complain(f"interrupted; what was answered is kept{again}", 130)
     except BrokenPipeError:
         # The reader of our output went away (head, less): point stdout at nothing so that its flush cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -39,6 +39,8 @@ def say(text: str) -> None:
 class Watcher:
     """Shows a run as it goes: notes, a progress bar on a terminal, one line per recorded step."""
 
+    last_run = ""
+
     def __init__(self, quiet: bool = False) -> None:
         self.bar = Bar(sys.stderr)
         self.quiet = quiet
@@ -52,6 +54,7 @@ class Watcher:
         elif event == "arm":
             self._line(f"[{values['number']}/{values['total']}] {values['method']}")
         elif event == "run":
+            Watcher.last_run = str(values["id"])
             self._line(f"run {values['id']}" + (", continued" if values["resumed"] else ""))
         elif event == "phase":
             self.bar.label = str(values["name"])

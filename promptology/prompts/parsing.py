@@ -23,16 +23,16 @@ def tagged(text: str, tag: str) -> str | None:
 
 
 def extract(text: str, tag: str) -> str:
-    """Return a named field of a model's output: tags, else fences, else JSON, else the whole text; may be empty."""
+    """Return a named field of a model's output: tags, else fences, else JSON, else the whole text; may be empty.
+
+    JSON inside a fence is read as JSON.
+    """
     if (value := tagged(text, tag)) is not None:
         return value
-    as_json = _json_field(text, tag)
-    if as_json is not None:
-        return as_json.strip()
     fences = _FENCE.findall(text)
-    if fences:
-        return str(fences[-1]).strip()
-    return text.strip()
+    body = str(fences[-1]) if fences else text
+    as_json = _json_field(body, tag)
+    return (body if as_json is None else as_json).strip()
 
 
 def _json_field(text: str, name: str) -> str | None:

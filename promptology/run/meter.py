@@ -68,7 +68,7 @@ class Meter:
         self.stopped = False
         self.last_failure = ""
         self._retry_failed = retry_failed
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._events = store.events(run) if run else {}
         row = store.run(run) if run else None
         self._elapsed_before = row.elapsed if row else 0.0
@@ -386,8 +386,8 @@ class Meter:
         self._committed = time.monotonic()
 
     def _tell(self, role: str, n: int) -> None:
-        if self._on_progress:
-            self._on_progress(self, role, n)
+        if self.on_progress:
+            self.on_progress(self, role, n)
 
 
 def replace_seconds(cost: Cost, seconds: float) -> Cost:

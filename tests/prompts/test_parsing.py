@@ -44,12 +44,14 @@ def test_parse_class(text, expected):
         ("<prompt>cut off in the middle", "cut off in the middle"),
         ('Sure! {"prompt": "Do it."}', "Do it."),
         ("Here:\n```text\nDo it.\n```", "Do it."),
+        ('```json\n{"prompt": "Do it."}\n```', "Do it."),
+        ('```\nUse {"prompt"} marks.\n```', 'Use {"prompt"} marks.'),
         ("Do it.", "Do it."),
         ("<prompt></prompt>", ""),
         ("  ", ""),
     ],
 )
-def test_extract_tags_then_json_or_fences_then_everything(text, expected):
+def test_extract_tags_then_fences_then_json_then_everything(text, expected):
     assert extract(text, "prompt") == expected
 
 
