@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,9 +262,20 @@ def compare(
         seed=run_settings.seed,
         helpers=helpers,
         command=command,
+        labels=labels_of(chosen),
     )
     folder = write_document(doc, home() / "runs" / f"compare-{digest([r.run for r in results])}")
     return Comparison(tuple(results), doc, folder)
+
+
+def labels_of(chosen: Sequence[Any]) -> list[str]:
+    """Return the slugs of methods, with the settings that were changed where a slug appears twice."""
+    slugs = [type(m).card.slug for m in chosen]
+    labels: list[str] = []
+    for slug, m in zip(slugs, chosen, strict=True):
+        changed = [f"{f.name}={getattr(m, f.name)}" for f in fields(m) if getattr(m, f.name) != f.default]
+        labels.append(f"{slug} {' '.join(changed)}".strip() if slugs.count(slug) > 1 else slug)
+    return labels
 
 
 def evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -200,11 +201,13 @@ def function(source: str) -> Any:
 def read_prompt(given: str) -> str:
     """Return the text of a prompt that is given as itself or as a file."""
     path = Path(given)
-    try:
-        is_file = len(given) < 4096 and "\n" not in given and path.is_file()
-    except OSError:
-        is_file = False
-    if not is_file:
+    if len(given) > 1024 or "\n" in given:
+        return given
+    if path.is_dir():
+        raise UsageError(f"--prompt {given} is a folder; a saved prompt folder is measured by `promptology evaluate`")
+    if not path.is_file():
+        if " " not in given.strip() and (path.suffix or os.sep in given):
+            raise UsageError(f"prompt file {given} does not exist")
         return given
     try:
         text = path.read_text(encoding="utf-8").strip()

@@ -33,7 +33,7 @@ def score_of(interval: Interval | None, measured: Measured | None) -> dict[str, 
     }
 
 
-def arm_of(result: Result, label: str | None = None) -> dict[str, Any]:
+def arm_of(result: Result, label: str) -> dict[str, Any]:
     """Return one arm's entry."""
     evidence, pair = result.evidence, result.evidence.difference
     real = pair is not None and evidence.verdict != "start"
@@ -47,7 +47,7 @@ def arm_of(result: Result, label: str | None = None) -> dict[str, Any]:
             paid = paid.plus(Cost.from_json(entry["paid"]))
     return {
         "method": result.method,
-        "label": label or result.method,
+        "label": label,
         "run": result.run,
         "learns": card_of(result.method).learns,
         "prompt": result.learned.as_text(),
@@ -91,12 +91,16 @@ def document(
     seed: int,
     helpers: Mapping[str, Any],
     command: str = "",
+    labels: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the document of one fit or of a comparison; several tests against one start are corrected after Holm."""
+    """Return the document of one fit or of a comparison; several tests against one start are corrected after Holm.
+
+    `labels`: names of the arms, where the methods' own do not tell them apart.
+    """
     from promptology import __version__
 
-    arms = [arm_of(r) for r in results]
+    arms = [arm_of(r, label) for r, label in zip(results, labels or [r.method for r in results], strict=True)]
     tested = [a for a in arms if a["p"] is not None]
     for arm, p in zip(tested, holm([a["p"] for a in tested]), strict=True):
         arm["p_adjusted"] = p

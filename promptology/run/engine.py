@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
@@ -81,22 +81,14 @@ class Run:
         key = hashlib.blake2b(f"{self.seed}\0{self._stage}\0{name}".encode(), digest_size=16).digest()
         return np.random.default_rng(int.from_bytes(key, "big"))
 
-    def stage(self, name: str, fn: Callable[[], T]) -> T:
-        """Return fn(), whose value is JSON or `Learned`; a stage that finished in an earlier process is restored."""
-        store, run = self._meter.store, self._meter.run
-        stored = store.stage(run, name) if run else None
-        if stored is not None:
-            position, body = stored
-            self._meter.skip_to(position)
-            return _restore(body)  # type: ignore[no-any-return]
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Name a part of the run: inside it, generators depend on its name too, so skipping it shifts nothing."""
         outer, self._stage = self._stage, f"{self._stage}/{name}"
         try:
-            value = fn()
+            yield
         finally:
             self._stage = outer
-        if run:
-            store.put_stage(run, name, self._meter.position, _dump(value))
-        return value
 
     def keep(self, learned: Learned) -> None:
         """Keep this as the best so far: what the run returns if the budget ends."""
@@ -132,12 +124,3 @@ def learn(method: Method, run: Run) -> Learned:
         return method.fit(run)
     except BudgetEnded:
         return run.kept or run.start
-
-
-def _dump(value: Any) -> str:
-    return json.dumps({"learned": value.to_json()} if isinstance(value, Learned) else {"json": value})
-
-
-def _restore(body: str) -> Any:
-    doc = json.loads(body)
-    return Learned.from_json(doc["learned"]) if "learned" in doc else doc["json"]

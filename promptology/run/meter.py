@@ -83,18 +83,6 @@ class Meter:
         """Seconds that this run has taken, over all its processes."""
         return self._elapsed_before + time.monotonic() - self._started
 
-    @property
-    def position(self) -> int:
-        """Position of the next event."""
-        return self._seq
-
-    def skip_to(self, position: int) -> None:
-        """Continue after a restored stage: charge its events without replaying them."""
-        for seq in range(self._seq, position):
-            if event := self._events.get(seq):
-                self._charge("model", Cost.unpack(event.charged), Cost.unpack(event.paid))
-        self._seq = position
-
     def room(self, resource: str) -> float:
         """Return what is left of a resource in this phase; infinite where it has no limit."""
         used = replace_seconds(self.charged, self.elapsed)

@@ -22,7 +22,6 @@ CREATE TABLE IF NOT EXISTS events(
 CREATE TABLE IF NOT EXISTS runs(
   id TEXT PRIMARY KEY, spec TEXT NOT NULL, status TEXT NOT NULL, created REAL, updated REAL, elapsed REAL,
   result TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stages(run TEXT, name TEXT, seq INTEGER, body TEXT, PRIMARY KEY(run, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS openings(task TEXT, run TEXT, at REAL, PRIMARY KEY(task, run)) WITHOUT ROWID;
 """
 
@@ -89,14 +88,6 @@ class Store(Protocol):
 
     def runs(self) -> list[RunRow]:
         """Return all runs, newest first."""
-        ...
-
-    def put_stage(self, run: str, name: str, seq: int, body: str) -> None:
-        """Keep the value of a finished stage."""
-        ...
-
-    def stage(self, run: str, name: str) -> tuple[int, str] | None:
-        """Return position and value of a finished stage."""
         ...
 
     def open_test(self, task: str, run: str) -> int:
@@ -215,18 +206,6 @@ class SQLiteStore:
     def runs(self) -> list[RunRow]:
         """Return all runs, newest first."""
         return [_run_row(row) for row in self._db.execute("SELECT * FROM runs ORDER BY created DESC, id")]
-
-    def put_stage(self, run: str, name: str, seq: int, body: str) -> None:
-        """Keep the value of a finished stage."""
-        self._write("INSERT OR REPLACE INTO stages VALUES(?, ?, ?, ?)", (run, name, seq, body))
-        self.commit()
-
-    def stage(self, run: str, name: str) -> tuple[int, str] | None:
-        """Return position and value of a finished stage."""
-        found: tuple[int, str] | None = self._db.execute(
-            "SELECT seq, body FROM stages WHERE run=? AND name=?", (run, name)
-        ).fetchone()
-        return found
 
     def open_test(self, task: str, run: str) -> int:
         """Note that a run opens a task's test split; return how many runs have done so."""

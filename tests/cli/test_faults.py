@@ -79,6 +79,8 @@ def test_names(cli, folder):
     one_line(fit(cli, folder, "--price", "cheap", "--budget", "2usd"), "--price")
     one_line(fit(cli, folder, "--key-env", "NO_SUCH_KEY", model="openai:m@http://127.0.0.1:9/v1"), "NO_SUCH_KEY")
     one_line(fit(cli, folder, "--prompt", "bytes.txt"), "UTF-8") if _bytes(folder) else None
+    one_line(fit(cli, folder, "--prompt", "promt.txt"), "promt.txt", "does not exist")
+    one_line(fit(cli, folder, "--prompt", "."), "folder")
     one_line(cli("resume", "abcdef", cwd=folder), "no run 'abcdef'")
     one_line(cli("report", "abcdef", cwd=folder), "no run 'abcdef'")
     one_line(cli("methods", "nope", cwd=folder), "unknown method")
