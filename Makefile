@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/promptology compare --task tickets --model minilm \
-	  --method manual --method knn-demos --method template-search --budget 100000passes --out demo-out/report.html
+	  --method manual,knn-demos,template-search --budget 100000passes --out demo-out/report.html
 
 demo-llm: install
 	$(BIN)/python scripts/demo_llm.py

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, compare, evaluate, fit, load
+    from promptology.api import Comparison, Evaluation, Result, apply, compare, evaluate, fit, load
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.loaders import load_task
     from promptology.data.task import Task
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from promptology.prompts.learned import Learned
 
 _HOME = {
-    "promptology.api": ("Comparison", "Evaluation", "Result", "compare", "evaluate", "fit", "load"),
+    "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "compare", "evaluate", "fit", "load"),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
     "promptology.data.task": ("Task",),
@@ -75,6 +75,7 @@ __all__ = [
     "Task",
     "TemplateSearch",
     "__version__",
+    "apply",
     "compare",
     "evaluate",
     "fit",

@@ -135,6 +135,25 @@ def test_a_duel_is_evidence_without_labels():
     assert tied.evidence.verdict == "start"
 
 
+def test_apply_asks_only_what_was_not_answered(colours):
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return "red"
+
+    learned = pt.fit(colours, colour_of, "manual", budget="10calls").learned
+    inputs = [f"rose {n}" for n in range(100, 110)]
+    with pytest.raises(KeyboardInterrupt):
+        pt.apply(learned, pt.model(model, identity="m"), inputs)
+    assert pt.apply(learned, pt.model(model, identity="m"), inputs).outputs == ["red"] * 10
+    assert len(asked) == 11
+    with pytest.raises(UsageError, match="does not cover 10 predictions"):
+        pt.apply(learned, pt.model(model, identity="other"), inputs, budget="9calls")
+
+
 def test_no_budget_for_evidence_says_so(colours):
     result = pt.fit(colours, colour_of, "few-shot", budget="1calls", evidence_share=0.0)
     assert result.evidence.verdict == "not measured: budget"

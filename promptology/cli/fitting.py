@@ -28,7 +28,7 @@ Example: promptology fit --task tickets.csv --text message --label queue
 COMPARE = """Compare methods at equal budget on the same sealed items.
 
 Example: promptology compare --task tickets --model minilm
---method manual --method knn-demos --method template-search"""
+--method manual,knn-demos,template-search"""
 
 
 @app.command(help=EVALUATE)
@@ -44,6 +44,8 @@ def evaluate(
 
     watcher = Watcher()
     task, model = shared.load(), shared.open(shared.model)
+    if shared.budget is None:
+        say(f"note: no --budget given; each of {len(getattr(task, split, ()))} {split} items is asked once")
     saved = shared.prompt is not None and (Path(shared.prompt) / PROMPT).is_file()
     prompt: Any = load(shared.prompt or "") if saved else shared.start()
     try:
@@ -142,7 +144,7 @@ def fit(
 @common
 def compare(
     shared: Common,
-    method: Annotated[list[str], typer.Option("--method", help="Method to compare; repeat it.")],
+    method: Annotated[list[str], typer.Option("--method", help="Methods to compare: A,B,C, or repeat it.")],
     settings: Annotated[
         list[str], typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="Setting of one method.")
     ] = [],  # noqa: B006
@@ -156,6 +158,7 @@ def compare(
     from promptology.errors import UsageError
     from promptology.evidence.report import format_table, write
 
+    method = [name.strip() for given in method for name in given.split(",")]
     by_method: dict[str, dict[str, str]] = {}
     for name, value in assignments(settings).items():
         slug, dot, key = name.partition(".")

@@ -49,6 +49,7 @@ def apply(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
+    from promptology.api import apply as run_apply
     from promptology.models.opening import model as open_model
     from promptology.prompts.saving import load
 
@@ -65,7 +66,7 @@ def apply(
     if input is None and not texts:
         raise UsageError("apply needs texts or --input FILE")
     rows = _rows(input, text, fields) if input is not None else [_named(t, fields) for t in texts or []]
-    predictions = learned.bind(opened).predict([values for _, values in rows])
+    predictions = run_apply(learned, opened, [values for _, values in rows])
     if getattr(opened, "simulated", False):
         say("note: the model is simulated")
     if missing := sum(predictions.missing):

@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptology.data.files import (
-    SUFFIXES,
-    Table,
-    cell,
-    is_missing,
-    read_rows,
-    read_splits,
-    read_table,
-    table_of,
-)
+from promptology.data.columns import Columns, choose_columns, make_items, place
+from promptology.data.files import SUFFIXES, Table, read_rows, read_splits, read_table, table_of
 from promptology.data.items import ClassLabel, Field, Item, Signature
-from promptology.data.task import Task, looks_like_classes
+from promptology.data.splits import DEFAULT_SHARES, hold_out
+from promptology.data.task import SPLITS, Task, looks_like_classes
 from promptology.errors import UsageError
 
 __all__ = ["bundled_tasks", "load_task", "read_rows"]
 
-LABEL_NAMES = (
-    "label",
-    "labels",
-    "target",
-    "class",
-    "category",
-    "intent",
-    "sentiment",
-    "answer",
-    "output",
-    "y",
-)
-TEXT_NAMES = (
-    "text",
-    "sentence",
-    "message",
-    "input",
-    "question",
-    "content",
-    "review",
-    "document",
-    "body",
-    "x",
-)
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -74,25 +43,31 @@ def load_task(
     """Load a task.
 
     `source`: a CSV, TSV, JSON or JSONL file; a folder with train, validation, test, unlabeled files; a bundled name;
-    or rows (mappings, (input, label) pairs, a pandas DataFrame). `text`: input columns; `label`: label column, ""
-    for data without labels. Columns not named are guessed only where the guess is unique, and told in `task.notes`.
-    `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits are drawn. Raises UsageError.
+    or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input
+    columns; `label`: label column, "" for data without labels. Columns not named are guessed only where the guess is
+    unique, and told in `task.notes`. `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits
+    are drawn. Without labels all inputs go to `unlabeled`, but for 40 % held out as `test`. Raises UsageError.
     """
-    tables = _tables(source, {"test": test, "validation": validation, "unlabeled": unlabeled})
+    more = {"test": test, "validation": validation, "unlabeled": unlabeled}
+    tables = _tables(source, more)
     if tables is None:
-        task = _bundled(str(source))
+        given = {"text": text, "label": label, **more, "classes": classes}
+        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None])
         changed = task.with_metric(metric) if metric is not None else task
         return changed.with_prompt(instruction or None, system or None) if instruction or system else changed
     main = tables["train"]
-    columns = _choose_columns(main, text, label)
+    if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
+        # Items say themselves what is input and what is label.
+        text = tuple(source[0].inputs) if text is None else text
+        label = ("label" if "label" in main.columns else "") if label is None else label
+    columns = choose_columns(main, text, label)
     labelled = columns.label != ""
-    rows = {split: _items(table, columns, labelled and split != "unlabeled") for split, table in tables.items()}
+    rows = {
+        split: make_items(table, columns, labelled and split != "unlabeled", split) for split, table in tables.items()
+    }
     signature = _signature(rows, columns, tables, classes, instruction, system)
-    if not labelled and "test" not in rows:
-        from promptology.data.splits import DEFAULT_SHARES, hold_out
-
-        rest, held = hold_out(rows["train"], DEFAULT_SHARES["test"], split_seed)
-        rows = {"train": [], "unlabeled": rest, "test": held, "validation": []}
+    if not labelled:
+        rows = _without_labels(rows, split_seed)
     return Task(
         rows["train"],
         rows.get("validation"),
@@ -106,22 +81,25 @@ def load_task(
     )
 
 
-class _Columns:
-    """Which columns hold the inputs and the label, and what was guessed."""
-
-    def __init__(self, text: tuple[str, ...], label: str, notes: tuple[str, ...]) -> None:
-        self.text = text
-        self.label = label
-        self.notes = notes
+def _without_labels(rows: dict[str, list[Item]], seed: int) -> dict[str, list[Item]]:
+    """Return splits of inputs alone: nothing to train or validate on, fresh inputs in `test`."""
+    inputs = [*rows["train"], *rows.get("validation", [])]
+    test = rows.get("test")
+    if test is None:
+        inputs, test = hold_out(inputs, DEFAULT_SHARES["test"], seed)
+    return {"train": [], "validation": [], "unlabeled": [*inputs, *rows.get("unlabeled", [])], "test": test}
 
 
 def _name(source: Any) -> str:
     return Path(source).stem if isinstance(source, str | Path) else "task"
 
 
-def _tables(source: Any, more: dict[str, Any]) -> dict[str, Table] | None:
+def _tables(source: Any, more: Mapping[str, Any]) -> dict[str, Table] | None:
     """Return a table per split; None where the source is the name of a bundled task."""
     extra = {split: _table(given, split) for split, given in more.items() if given is not None}
+    if isinstance(source, Mapping):
+        _check_splits(source, "the mapping given as task")
+        return {**{split: _table(rows, split) for split, rows in source.items()}, **extra}
     if not isinstance(source, str | Path):
         return {"train": _table(source, "train"), **extra}
     path = Path(source)
@@ -129,23 +107,44 @@ def _tables(source: Any, more: dict[str, Any]) -> dict[str, Table] | None:
         return {**_folder(path), **extra}
     if path.is_file():
         splits = read_splits(path)
+        _check_splits(splits or ["train"], str(path))
         return {**(splits or {"train": read_table(path)}), **extra}
     if str(source) in bundled_tasks():
         return None
-    if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
-        raise UsageError(f"task file {source} does not exist")
+    if path.suffix or len(path.parts) > 1:
+        raise _no_file(path, "task")
     near = difflib.get_close_matches(str(source), bundled_tasks(), 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
     raise UsageError(f"unknown task {str(source)!r}: {hint}give a file, a folder, or a bundled task ({there})")
 
 
+def _check_splits(splits: Iterable[Any], where: str) -> None:
+    names = list(splits)
+    for name in names:
+        if name not in SPLITS:
+            raise UsageError(f"{where}: there is no split {name!r}; use {', '.join(SPLITS)}")
+    if "train" not in names:
+        raise UsageError(f"{where} has no split 'train'; there are {', '.join(map(repr, names)) or 'none'}")
+
+
+def _no_file(path: Path, what: str) -> UsageError:
+    if path.is_dir():
+        return UsageError(f"{what} {path} is a folder; give a file")
+    # By the name alone: a shared suffix makes any two files look alike.
+    there = {p.stem: p for p in path.parent.iterdir() if p.is_file()} if path.parent.is_dir() else {}
+    near = difflib.get_close_matches(path.stem, there, 1, 0.6)
+    hint = f"did you mean {str(there[near[0]])!r}?" if near else "check the path"
+    return UsageError(f"{what} file {path} does not exist; {hint}")
+
+
 def _folder(path: Path) -> dict[str, Table]:
     tables: dict[str, Table] = {}
-    for split in ("train", "validation", "test", "unlabeled"):
+    for split in SPLITS:
         files = [path / f"{split}{suffix}" for suffix in SUFFIXES if (path / f"{split}{suffix}").is_file()]
         if len(files) > 1:
-            raise UsageError(f"{path}: more than one file for {split}: {', '.join(f.name for f in files)}")
+            names = ", ".join(f.name for f in files)
+            raise UsageError(f"{path}: more than one file for {split}: {names}; leave one there")
         if files:
             tables[split] = read_table(files[0])
     if "train" not in tables:
@@ -157,81 +156,36 @@ def _table(given: Any, split: str) -> Table:
     if isinstance(given, str | Path):
         path = Path(given)
         if not path.is_file():
-            raise UsageError(f"{split} file {given} does not exist")
+            raise _no_file(path, split)
         return read_table(path)
-    if hasattr(given, "to_dict"):  # a pandas DataFrame, or a datasets table
-        records = given.to_dict("records") if hasattr(given, "columns") else given.to_list()
-        return table_of([{str(k): v for k, v in r.items()} for r in records], split)
-    rows = []
-    for row in given:
-        if isinstance(row, Item):
-            rows.append({"id": row.id, **row.inputs, **({"label": row.target} if row.labelled else {})})
-        elif isinstance(row, tuple) and len(row) == 2:
-            rows.append({**(row[0] if isinstance(row[0], dict) else {"text": row[0]}), "label": row[1]})
-        else:
-            rows.append({"text": row} if isinstance(row, str) else row)
-    return table_of(rows, split)
+    if hasattr(given, "to_dict") or hasattr(given, "to_dicts"):
+        given = _records(given)
+    if not isinstance(given, Iterable):
+        raise UsageError(f"{split}: a {type(given).__name__} is not a task; give a file, a folder, a name or rows")
+    return table_of([_row(row) for row in given], split)
 
 
-def _choose_columns(table: Table, text: str | Sequence[str] | None, label: str | None) -> _Columns:
-    there = ", ".join(table.columns)
-    wanted = tuple(c.strip() for c in text.split(",")) if isinstance(text, str) else tuple(text or ())
-    for flag, names in (("--text", wanted), ("--label", (label,) if label else ())):
-        for name in names:
-            if name not in table.columns:
-                raise UsageError(f"{table.name}: no column {name!r} for {flag}; there are {there}")
-    guessed: list[str] = []
-    if label is None:
-        label = _guess(table, LABEL_NAMES, wanted, "label", "--label COL (or an empty one for data without labels)")
-        guessed.append(f"label={label}")
-    if not wanted:
-        left = [c for c in table.columns if c not in (label, "id")]
-        wanted = (left[0],) if len(left) == 1 else (_guess(table, TEXT_NAMES, (label,), "text", "--text COL"),)
-        guessed.insert(0, f"text={wanted[0]}")
-    if label in wanted:
-        raise UsageError(f"{table.name}: column {label!r} is given both as input and as label")
-    return _Columns(wanted, label, (f"columns guessed: {', '.join(guessed)}",) if guessed else ())
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """Return the rows of a frame by what it offers, so that no library of frames is imported."""
+    if hasattr(frame, "to_dicts"):  # polars
+        return list(frame.to_dicts())
+    if hasattr(frame, "columns"):  # pandas
+        return list(frame.to_dict("records"))
+    columns = frame.to_dict()  # datasets
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def _guess(table: Table, known: Sequence[str], taken: Sequence[str], what: str, flag: str) -> str:
-    found = [c for c in table.columns if c.casefold() in known and c not in taken]
-    if len(found) == 1:
-        return found[0]
-    why = f"several could be the {what} column ({', '.join(found)})" if found else f"no column looks like the {what}"
-    raise UsageError(f"{table.name}: {why}; name it with {flag}; there are {', '.join(table.columns)}")
-
-
-def _items(table: Table, columns: _Columns, labelled: bool) -> list[Item]:
-    needed = [*columns.text, *([columns.label] if labelled else [])]
-    for name in needed:
-        if name not in table.columns:
-            raise UsageError(f"{table.name}: no column {name!r}; there are {', '.join(table.columns)}")
-    items: list[Item] = []
-    seen: dict[str, int] = {}
-    stem = Path(table.name).stem
-    for row, line in zip(table.rows, table.lines, strict=True):
-        where = f"{table.name} line {line}"
-        for name in columns.text:
-            if not cell(row.get(name)).strip():
-                raise UsageError(f"{where}: column {name!r} is empty")
-        target = None
-        if labelled:
-            if is_missing(row.get(columns.label)):
-                given = cell(row.get(columns.label))
-                raise UsageError(f"{where}: the label in column {columns.label!r} is missing ({given!r})")
-            target = cell(row[columns.label]).strip()
-        id = cell(row["id"]) if "id" in row and "id" not in columns.text else f"{stem}-{line}"
-        if id in seen:
-            raise UsageError(f"{where}: id {id!r} already stands in line {seen[id]}; ids must be unique")
-        seen[id] = line
-        rest = {k: v for k, v in row.items() if k not in (*needed, "id")}
-        items.append(Item(id, {c: cell(row[c]) for c in columns.text}, target, {**rest, "line": line}))
-    return items
+def _row(row: Any) -> Any:
+    if isinstance(row, Item):
+        return {"id": row.id, **row.inputs, **({"label": row.target} if row.labelled else {})}
+    if isinstance(row, tuple) and len(row) == 2:
+        return {**(row[0] if isinstance(row[0], Mapping) else {"text": row[0]}), "label": row[1]}
+    return {"text": row} if isinstance(row, str) else row
 
 
 def _signature(
     rows: dict[str, list[Item]],
-    columns: _Columns,
+    columns: Columns,
     tables: dict[str, Table],
     classes: Sequence[str | ClassLabel] | None,
     instruction: str,
@@ -242,19 +196,25 @@ def _signature(
     names = sorted({str(i.target) for i in known})
     if classes is None and not (names and looks_like_classes(names, len(known))):
         return Signature(fields, "text", (), instruction, system)
-    labels = tuple(c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in classes or names)
+    labels = tuple(
+        c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in (names if classes is None else classes)
+    )
     told = {c.name for c in labels}
-    if len(labels) < 2:
-        raise UsageError(
-            f"{tables['train'].name}: every label in column {columns.label!r} is {labels[0].name!r}; "
-            "a classification task needs at least two classes"
+    source = tables["train"].name
+    if len(told) < 2:
+        why = (
+            f"every label in column {columns.label!r} is {names[0]!r}"
+            if classes is None
+            else f"classes= names {', '.join(map(repr, sorted(told))) or 'none'}"
         )
+        raise UsageError(f"{source}: {why}; a classification task needs at least two classes")
+    missing = f"does not occur in {source}" if classes is None else "is not among classes="
     for split, items in rows.items():
         for item in items:
             if item.labelled and item.target not in told:
                 raise UsageError(
-                    f"{tables[split].name} line {item.meta['line']}: label {item.target!r} does not occur in "
-                    f"{tables['train'].name}; the classes are {', '.join(sorted(told)[:8])}"
+                    f"{place(tables[split], item.meta['line'])}: label {item.target!r} {missing}; the classes are "
+                    f"{', '.join(sorted(told)[:8])}{', ...' if len(told) > 8 else ''}"
                 )
     return Signature(fields, "class", labels, instruction, system)
 
@@ -263,17 +223,23 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     """Warn of test inputs that training data holds too."""
     seen = {tuple(i.inputs.values()) for split in ("train", "validation") for i in rows.get(split, [])}
     shared = sum(tuple(i.inputs.values()) in seen for i in rows.get("test", []))
-    return (
-        (f"{shared} test inputs also stand in the training data: the test is easier than it looks",) if shared else ()
-    )
+    if not shared:
+        return ()
+    what = f"{shared} of {len(rows['test'])} test inputs also stand in the training data"
+    return (f"{what}: the test is easier than it looks",)
 
 
-def _bundled(name: str) -> Task:
-    about = json.loads((BUNDLED / f"{name}.json").read_text(encoding="utf-8"))
+def _bundled(source: str, name: str | None, given: Sequence[str]) -> Task:
+    if given:
+        raise UsageError(
+            f"bundled task {source!r} brings its own columns, classes and splits; leave out {', '.join(given)}"
+        )
+    about = json.loads((BUNDLED / f"{source}.json").read_text(encoding="utf-8"))
     splits: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
-    for line in (BUNDLED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        splits[row["split"]].append(Item(row["id"], {"text": row["text"]}, row["label"]))
+    for line in (BUNDLED / f"{source}.jsonl").read_text(encoding="utf-8").split("\n"):
+        if line:
+            row = json.loads(line)
+            splits[row["split"]].append(Item(row["id"], {"text": row["text"]}, row["label"]))
     classes = tuple(ClassLabel(c["name"], c["description"]) for c in about["classes"])
     signature = Signature((Field("text"),), "class", classes, about.get("instruction", ""))
-    return Task(splits["train"], splits["validation"], splits["test"], signature=signature, name=name)
+    return Task(splits["train"], splits["validation"], splits["test"], signature=signature, name=name or source)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from promptology.data.items import Signature
 from promptology.errors import UsageError
 
-
 _WORD = re.compile(r"\w+")
 
 

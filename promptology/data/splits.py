@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,8 @@ def _partition(items: Sequence[Item], weights: Sequence[float], seed: int) -> li
     rng = np.random.default_rng(seed)
     strata = _strata(items)
     quotas = _quotas(strata, np.asarray(weights, float))
-    lack = quotas.sum(axis=0)
+    total = quotas.sum(axis=0)
+    lack = total.copy()
     home = np.zeros(len(items), int)
     for groups, quota in zip(strata, quotas, strict=True):
         left = quota.copy()
@@ -54,20 +56,20 @@ def _partition(items: Sequence[Item], weights: Sequence[float], seed: int) -> li
         # Large groups first: small ones then fill what is left. Among equals the order is random.
         order = sorted(rng.permutation(len(groups)).tolist(), key=lambda g: -len(groups[g]))
         for n, g in enumerate(order):
-            split = _fullest_need(left, lack, ~filled & (quota > 0), len(order) - n)
+            split = _neediest(left, lack / np.maximum(total, 1), ~filled & (quota > 0), len(order) - n)
             home[groups[g]] = split
             filled[split] = True
             left[split] -= len(groups[g])
             lack[split] -= len(groups[g])
-    return [[items[i] for i in np.flatnonzero(home == split)] for split in range(len(weights))]
+    return [[items[i] for i in np.flatnonzero(home == split).tolist()] for split in range(len(weights))]
 
 
-def _fullest_need(left: NDArray[np.int64], lack: NDArray[np.int64], empty: NDArray[np.bool_], groups: int) -> int:
-    """Return the split that needs a group most: by what its stratum lacks, then by what the whole lacks.
+def _neediest(left: NDArray[np.int64], lack: NDArray[np.float64], empty: NDArray[np.bool_], groups: int) -> int:
+    """Return the split that needs a group most: by what its stratum lacks, then by the part the whole lacks.
 
     When only as many groups are left as splits without one, those splits come first.
     """
-    must = empty if 0 < empty.sum() and groups <= empty.sum() else np.ones(len(left), bool)
+    must = empty if empty.any() and groups <= empty.sum() else np.ones(len(left), bool)
     return int(np.lexsort((-lack, -left, ~must))[0])
 
 
@@ -128,7 +130,7 @@ def _balance(
         for a, b in ((a, b) for a in columns for b in columns if a != b):
             for way in ([a, b], *([a, c, b] for c in columns if c not in (a, b))):
                 over = up.sum(axis=0) - wanted
-                steps = [(x, y, movable(x, y)) for x, y in zip(way, way[1:], strict=False)]
+                steps = [(x, y, movable(x, y)) for x, y in pairwise(way)]
                 count = max(0, min(over[a], -over[b], *(len(rows) for _, _, rows in steps)))
                 for x, y, rows in steps:
                     up[rows[:count], x], up[rows[:count], y] = False, True

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from promptology.data.files import cell
 from promptology.data.items import SEALED, ClassLabel, Field, Item, Signature, digest
 from promptology.data.metrics import Metric, as_metric, default_metric
-from promptology.data.splits import DEFAULT_SHARES, draw, hold_out
-from promptology.errors import UsageError
+from promptology.data.splits import DEFAULT_SHARES, draw, hold_out, scale
+from promptology.errors import SealedSplitError, UsageError
 
 Row = Item | Mapping[str, Any] | tuple[Any, Any] | str
 
@@ -21,9 +22,11 @@ class Task:
     `train`, `validation`, `test` and `unlabeled` take rows: `Item`s, mappings with a "label" key, (input, label)
     pairs, or plain strings (inputs without a label). Where only `train` is given, validation and test are drawn from
     it, stratified by label, by `split_seed` (independent of any run's seed, so that a test split stays sealed over
-    repeated runs). A task may have no items at all, or no labels.
+    repeated runs). A task may have no items at all, or no labels. Where labels are classes, numbers and booleans
+    become class names the way a file would show them ("1", "true"). `notes` tells what a loader guessed or noticed.
 
-    Raises UsageError for rows that cannot be read, duplicate ids, a single class, or labels outside `classes`.
+    Raises UsageError for rows that cannot be read, duplicate ids, a single class, or labels outside `classes`;
+    SealedSplitError for the test items of another task, which must come from its `open_test`.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Task:
         for split in SPLITS:
             _check_ids(splits[split], split)
         self.signature = signature or _infer_signature(splits, classes, instruction)
+        if self.signature.output == "class":
+            splits = {split: [_with_class_name(item) for item in items] for split, items in splits.items()}
         _check_labels(splits, self.signature)
         self.metric = as_metric(metric) if metric is not None else default_metric(self.signature)
         self.train: tuple[Item, ...] = tuple(splits["train"])
@@ -126,6 +131,10 @@ def _items(rows: Iterable[Row], split: str, label: str) -> list[Item]:
 
 def _item(row: Row, id: str, label: str) -> Item:
     if isinstance(row, Item):
+        if row.sealed:
+            raise SealedSplitError(
+                f"the label of test item {row.id!r} is sealed: it cannot become part of another task"
+            )
         return row
     if isinstance(row, str):
         return Item(id, {"text": row})
@@ -144,12 +153,14 @@ def _complete(given: Mapping[str, list[Item] | None], shares: Mapping[str, float
     """Draw the splits that were not given from the training items."""
     train = given["train"] or []
     validation, test = given["validation"], given["test"]
+    share = scale(shares)
     if validation is None and test is None:
-        train, validation, test = draw(train, shares, seed)
+        train, validation, test = draw(train, share, seed)
     elif validation is None:
-        train, validation = hold_out(train, shares["validation"] / (shares["validation"] + shares["train"]), seed)
+        kept = share["train"] + share["validation"]
+        train, validation = hold_out(train, share["validation"] / kept if kept else 0.0, seed)
     elif test is None:
-        train, test = hold_out(train, shares["test"], seed)
+        train, test = hold_out(train, share["test"], seed)
     return {
         "train": train,
         "validation": validation or [],
@@ -178,10 +189,21 @@ def _infer_signature(
         return Signature(fields, "class", labels, instruction)
     if not labelled:
         return Signature(fields, "text", (), instruction)
-    names = sorted({str(i._target) for i in labelled})
+    names = sorted({_class_name(i._target) for i in labelled})
     if looks_like_classes(names, len(labelled)):
         return Signature(fields, "class", tuple(ClassLabel(n) for n in names), instruction)
     return Signature(fields, "text", (), instruction)
+
+
+def _class_name(target: Any) -> str:
+    """Return a label as the name of a class; a NumPy scalar as the Python value it holds."""
+    return cell(target.item() if hasattr(target, "dtype") and hasattr(target, "item") else target)
+
+
+def _with_class_name(item: Item) -> Item:
+    if not item.labelled or isinstance(item._target, str):
+        return item
+    return item.with_target(_class_name(item._target))
 
 
 def looks_like_classes(names: Sequence[str], rows: int) -> bool:
@@ -194,8 +216,8 @@ def _check_labels(splits: Mapping[str, list[Item]], signature: Signature) -> Non
         return
     if len(signature.classes) < 2:
         only = signature.class_names[0]
-        raise UsageError(f"every label is {only!r}: a classification task needs at least two classes")
-    known = set(signature.class_names)
+        raise UsageError(f"the only class is {only!r}: a classification task needs at least two classes")
+    known = dict.fromkeys(signature.class_names)
     for split, items in splits.items():
         for item in items:
             if item.labelled and item._target not in known:

@@ -1,0 +1,20 @@
+"""The public calls: evaluate, fit, compare, apply, load."""
+
+from promptology.api.common import default_budget
+from promptology.api.learning import Comparison, compare, fit, plan
+from promptology.api.using import Evaluation, apply, evaluate
+from promptology.evidence.fitting import Result
+from promptology.prompts.saving import load
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Result",
+    "apply",
+    "compare",
+    "default_budget",
+    "evaluate",
+    "fit",
+    "load",
+    "plan",
+]

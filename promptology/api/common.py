@@ -1,0 +1,103 @@
+"""What the public calls share: tasks, models and settings from what a user gives."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from promptology.data.loaders import load_task
+from promptology.data.task import Task
+from promptology.errors import UsageError
+from promptology.evidence.fitting import Settings, new_nonce
+from promptology.models.access import offers
+from promptology.models.opening import model as open_model
+from promptology.run.budget import Budget
+from promptology.run.cost import Price
+from promptology.run.meter import Limits, Meter
+from promptology.run.progress import Bar
+from promptology.run.store import Store
+
+DEFAULT_BUDGET = "1000calls"
+Progress = Callable[[Meter, str, int], None]
+
+
+def as_task(task: Any, prompt: Any, system: str | None) -> Task:
+    """Return a task from what a user gives, starting from the prompt where there is one."""
+    loaded: Task = task if isinstance(task, Task) else load_task(task)
+    if prompt is not None and not isinstance(prompt, str):
+        raise UsageError(
+            f"prompt is a {type(prompt).__name__}; give a text (a saved prompt goes to evaluate or sources)"
+        )
+    return loaded.with_prompt(prompt, system) if prompt is not None or system is not None else loaded
+
+
+@contextmanager
+def watched(progress: Progress | None) -> Iterator[Progress]:
+    """Give the caller's own progress function, else a bar on standard error that shows only on a terminal."""
+    bar = Bar(sys.stderr)
+    try:
+        yield progress or bar.advance
+    finally:
+        bar.clear()
+
+
+def settings_of(
+    budget: Any = None,
+    *,
+    seed: int = 0,
+    cache: bool = True,
+    price: Any = None,
+    sampling: Mapping[str, Mapping[str, Any]] | None = None,
+    evidence_share: float = 0.4,
+    missing: float = 0.2,
+    protocol: str | None = None,
+    retry_failed: bool = False,
+    nonce: str = "",
+    expect: str = "",
+    origin: Mapping[str, Any] | None = None,
+    roles: Sequence[str] = ("model", "optimizer", "judge"),
+) -> Settings:
+    """Return checked run settings; `price` is (in, out) for every role, or a mapping by role."""
+    prices = price if isinstance(price, Mapping) else dict.fromkeys(roles, price) if price is not None else {}
+    if protocol not in (None, "holdout", "duel"):
+        raise UsageError(f"unknown protocol {protocol!r}; there are holdout and duel")
+    return Settings(
+        Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),
+        seed,
+        cache,
+        {role: Price(*map(float, pair)) for role, pair in prices.items()},
+        sampling or {},
+        Limits(missing=missing),
+        protocol,
+        retry_failed,
+        nonce if cache else nonce or new_nonce(),
+        origin or {},
+        expect,
+    )
+
+
+def default_budget(model: Any) -> str:
+    """Return the budget that is used, and said aloud, where none is given."""
+    return DEFAULT_BUDGET if "generates" in offers(model) else "200000passes"
+
+
+def open_all(helpers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the helper models by role, opened."""
+    return {role: open_model(m) for role, m in (helpers or {}).items()}
+
+
+def open_meter(store: Store, settings: Settings) -> Meter:
+    """Return a meter outside a run: its answers are cached, nothing is replayed."""
+    meter = Meter(
+        store,
+        budget=settings.budget,
+        prices=settings.prices,
+        seed=settings.seed,
+        limits=settings.limits,
+        cache=settings.cache,
+        salt=settings.nonce,
+    )
+    meter.phase = "evidence"
+    return meter

@@ -1,0 +1,171 @@
+"""Using prompts: evaluate one, apply one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from promptology.api.common import Progress, as_task, open_all, open_meter, settings_of, watched
+from promptology.data.items import digest
+from promptology.data.task import Task
+from promptology.errors import BudgetEnded, UsageError
+from promptology.evidence.documents import model_entry, score_of, task_entry
+from promptology.evidence.fitting import Settings, ledger_of
+from promptology.evidence.measuring import Measured, affordable, measure, shuffled
+from promptology.evidence.statistics import Interval, bootstrap_interval
+from promptology.models.access import offers
+from promptology.models.opening import model as open_model
+from promptology.predict import Predictions, bind
+from promptology.prompts.learned import Learned
+from promptology.prompts.start import start_from
+from promptology.run.budget import Budget
+from promptology.run.cost import Cost
+from promptology.run.handles import Handle
+from promptology.run.meter import Meter
+from promptology.run.store import SQLiteStore, Store
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One prompt measured: score with interval, parse rate, cost. `document` is the same as plain JSON."""
+
+    score: Interval
+    metrics: dict[str, float]
+    measured: Measured
+    charged: Cost
+    paid: Cost
+    document: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        s = self.score
+        return f"{next(iter(self.metrics))} {s.value:.3f} [{s.low:.3f}, {s.high:.3f}] on {s.n} items"
+
+
+def evaluate(
+    task: Any,
+    model: Any,
+    prompt: str | Learned | None = None,
+    *,
+    system: str | None = None,
+    split: str = "test",
+    budget: Any = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    helpers: Mapping[str, Any] | None = None,
+    command: str = "",
+    **options: Any,
+) -> Evaluation:
+    """Measure one prompt: score with a 95 % bootstrap interval, parse rate, cost.
+
+    `prompt`: a text, something learned, or nothing for the plain start. `split`: test (its opening is counted),
+    validation or train. Raises UsageError where the split has no labelled items.
+    """
+    if split not in ("test", "validation", "train"):
+        raise UsageError(f"unknown split {split!r}; there are test, validation and train")
+    task = as_task(task, None if isinstance(prompt, Learned) else prompt, system)
+    model = open_model(model)
+    run_settings = settings_of(Budget({}) if budget is None else budget, **options)
+    learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
+    own, store = store is None, store or SQLiteStore()
+    try:
+        meter = open_meter(store, run_settings)
+        handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))
+        predictor = bind(learned, handle, open_all(helpers), task.signature)
+        items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
+        if not items or not all(i.labelled for i in items):
+            raise UsageError(
+                f"task {task.name!r} has no labelled {split} items to score against; give --label or --test"
+            )
+        with watched(progress) as shown:
+            meter.on_progress = shown
+            both = measure(meter, [predictor], items, affordable(meter, [predictor], items))
+        if both is None:
+            raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
+        openings = (
+            store.open_test(task.items_fingerprint(), f"evaluate-{digest(learned.to_json())}") if split == "test" else 0
+        )
+        meter.check_missing()
+    finally:
+        if own:
+            store.close()
+    (one,) = both
+    metrics = task.metric.aggregate(one.outputs, one.targets)
+    rng = np.random.default_rng(int(task.items_fingerprint(), 16))
+    interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
+    doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)
+    return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc)
+
+
+def _evaluation_document(
+    task: Task,
+    model: Any,
+    learned: Learned,
+    interval: Interval,
+    metrics: Mapping[str, float],
+    one: Measured,
+    meter: Meter,
+    settings: Settings,
+    openings: int,
+    command: str,
+) -> dict[str, Any]:
+
+    return {
+        "kind": "evaluate",
+        "title": f"{task.name}: one prompt",
+        "task": task_entry(task, openings),
+        "model": model_entry(model),
+        "seed": settings.seed,
+        "budget": str(settings.budget),
+        "protocol": "holdout",
+        "command": command,
+        "start": {"prompt": learned.as_text(), "score": score_of(interval, one)},
+        "metrics": dict(metrics),
+        "charged": meter.charged.to_json(),
+        "paid": meter.paid.to_json(),
+        "per_prediction": one.per_prediction.to_json(),
+        "ledger": ledger_of(meter),
+        "arms": [],
+        "notes": [f"{one.missing} answers are missing"] if one.missing else [],
+    }
+
+
+def apply(
+    learned: Learned,
+    model: Any,
+    inputs: Sequence[Any],
+    *,
+    helpers: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Predictions:
+    """Predict many inputs durably: every answer is stored before it is used, so that a second call asks only the rest.
+
+    `inputs`: items, mappings of the prompt's fields, or plain strings. `options`: as in `fit`; a budget that does not
+    cover all inputs raises UsageError before anything is sent.
+    """
+    settings = settings_of(options.pop("budget", None) or Budget({}), **options)
+    own, store = store is None, store or SQLiteStore()
+    try:
+        meter = open_meter(store, settings)
+        meter.phase = "prediction"
+        models = {"model": open_model(model), **open_all(helpers)}
+        handles = {
+            role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()
+        }
+        predictor = bind(learned, handles.pop("model"), handles)
+        with watched(progress) as shown:
+            meter.on_progress = shown
+            predictions = predictor.predict(inputs)
+        meter.check_missing()
+        return predictions
+    except BudgetEnded:
+        raise UsageError(
+            f"budget {settings.budget} does not cover {len(inputs)} predictions; nothing was sent"
+        ) from None
+    finally:
+        if own:
+            store.close()

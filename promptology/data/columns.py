@@ -1,0 +1,123 @@
+"""Which columns of a table are inputs and label, and the items its rows make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from promptology.data.files import Table, cell
+from promptology.data.items import Item
+from promptology.errors import UsageError
+
+LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "sentiment", "answer", "output", "y")
+TEXT_NAMES = ("text", "sentence", "message", "input", "question", "content", "review", "document", "body", "x")
+# As CSV writers spell a missing value. "none" and "n/a" are class names that people use.
+NO_LABEL = ("", "nan", "null")
+
+
+class Columns(NamedTuple):
+    """Input columns, label column ("" where there are no labels), and what was guessed."""
+
+    text: tuple[str, ...]
+    label: str
+    notes: tuple[str, ...]
+
+
+def choose_columns(table: Table, text: str | Sequence[str] | None, label: str | None) -> Columns:
+    """Return the columns named, or guessed where the guess is unique; raises UsageError with the columns there are."""
+    wanted = _named(table, text)
+    there = ", ".join(table.columns)
+    for flag, names in (("--text", wanted), ("--label", (label,) if label else ())):
+        for name in names:
+            if name not in table.columns:
+                raise UsageError(f"{table.name}: no column {name!r} for {flag}; there are {there}")
+    guessed: list[str] = []
+    if label is None:
+        label = _guess(table, LABEL_NAMES, wanted, "label", "--label COL (or an empty one for data without labels)")
+        guessed.append(f"label={label}")
+    if not wanted:
+        left = [c for c in table.columns if c not in (label, "id")]
+        wanted = (left[0],) if len(left) == 1 else (_guess(table, TEXT_NAMES, (label,), "text", "--text COL"),)
+        guessed.insert(0, f"text={wanted[0]}")
+    if label in wanted:
+        raise UsageError(f"{table.name}: column {label!r} is both --text and --label; name another one for either")
+    return Columns(wanted, label, (f"columns guessed: {', '.join(guessed)}",) if guessed else ())
+
+
+def _named(table: Table, text: str | Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(text, str):
+        # A column's own name may hold a comma.
+        return (text,) if text in table.columns else tuple(c.strip() for c in text.split(",") if c.strip())
+    return tuple(text or ())
+
+
+def _guess(table: Table, known: Sequence[str], taken: Sequence[str], what: str, flag: str) -> str:
+    found = [c for c in table.columns if c.casefold() in known and c not in taken]
+    if len(found) == 1:
+        return found[0]
+    why = f"several could be the {what} column ({', '.join(found)})" if found else f"no column looks like the {what}"
+    raise UsageError(f"{table.name}: {why}; name it with {flag}; there are {', '.join(table.columns)}")
+
+
+def place(table: Table, line: int) -> str:
+    """Return where a row stands, for messages: a line of a file, an entry of a JSON list, a row given in Python."""
+    suffix = Path(table.name).suffix.lower()
+    unit = "line" if suffix in (".csv", ".tsv", ".jsonl") else "entry" if suffix.startswith(".json") else "row"
+    return f"{table.name} {unit} {line}"
+
+
+def make_items(table: Table, columns: Columns, labelled: bool, split: str) -> list[Item]:
+    """Return an item per row; raises UsageError, with the line, for missing cells and ids that appear twice."""
+    needed = (*columns.text, *((columns.label,) if labelled else ()))
+    for name in needed:
+        if name not in table.columns:
+            raise UsageError(f"{table.name}: no column {name!r}; there are {', '.join(table.columns)}")
+    stem = Path(table.name).stem
+    # Two files of one name, and the lists of one JSON file, must not give items of two splits the same id.
+    prefix = stem if split in ("train", stem) else f"{stem}-{split}"
+    items: list[Item] = []
+    seen: dict[str, int] = {}
+    for row, line in zip(table.rows, table.lines, strict=True):
+        where = place(table, line)
+        inputs = {name: _input(row.get(name), name, where) for name in columns.text}
+        target = _label(row.get(columns.label), columns.label, where) if labelled else None
+        id = f"{prefix}-{line}"
+        if "id" in table.columns and "id" not in needed:
+            id = cell(row.get("id")).strip()
+            if _absent(row.get("id")):
+                raise UsageError(f"{where}: the id is missing; give every row one, or none")
+        if id in seen:
+            raise UsageError(f"{where}: id {id!r} already stands in {place(table, seen[id])}; ids must be unique")
+        seen[id] = line
+        # The label is no meta either, or an unlabelled split would carry it past the seal.
+        rest = {k: v for k, v in row.items() if k not in (*needed, columns.label, "id")}
+        items.append(Item(id, inputs, target, {**rest, "line": line}))
+    return items
+
+
+def _input(value: Any, name: str, where: str) -> str:
+    if _absent(value):
+        raise UsageError(f"{where}: column {name!r} is empty; fill it in or delete the row")
+    return _text(value, name, where)
+
+
+def _label(value: Any, name: str, where: str) -> str:
+    if _absent(value) or cell(value).strip().casefold() in NO_LABEL:
+        raise UsageError(
+            f"{where}: the label in column {name!r} is missing ({cell(value)!r}); fill it in or delete the row"
+        )
+    return _text(value, name, where).strip()
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if isinstance(value, list | tuple | dict):
+        raise UsageError(f"{where}: column {name!r} holds a {type(value).__name__}; it must hold one text or number")
+    return cell(value)
+
+
+def _absent(value: Any) -> bool:
+    """Whether a cell holds nothing: null, a blank text, a float that is no number, pandas' NA and NaT."""
+    if isinstance(value, float):
+        return value != value
+    return type(value).__name__ in ("NAType", "NaTType") or not cell(value).strip()
