@@ -54,6 +54,10 @@ class Common:
             help="accuracy, macro-f1, micro-f1, exact-match, token-f1, or your function.",
         ),
     ] = None
+    output: Annotated[
+        str | None,
+        O("--output", metavar="class|text", help="What a label is; by default labels that repeat are classes."),
+    ] = None
     prompt: Annotated[str | None, O("--prompt", metavar="FILE|TEXT", help="Your current prompt: the start.")] = None
     system: Annotated[str | None, O("--system", metavar="TEXT", help="System prompt of the start.")] = None
     optimizer: Annotated[
@@ -103,6 +107,7 @@ class Common:
             label=self.label,
             test=self.test,
             metric=self.metric,
+            output=self.output,
             split_seed=self.split_seed,
         )
         for note in task.notes:

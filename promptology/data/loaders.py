@@ -34,6 +34,7 @@ def load_task(
     validation: Any = None,
     unlabeled: Any = None,
     metric: Any = None,
+    output: str | None = None,
     classes: Sequence[str | ClassLabel] | None = None,
     instruction: str = "",
     system: str = "",
@@ -45,16 +46,19 @@ def load_task(
     `source`: a CSV, TSV, JSON or JSONL file; a folder with train, validation, test, unlabeled files; a bundled name;
     or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input
     columns; `label`: label column, "" for data without labels. Columns not named are guessed only where the guess is
-    unique, and told in `task.notes`. `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits
+    unique, and told in `task.notes`. `output`: class or text, where the labels leave it open; by default labels that
+    repeat are classes. `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits
     are drawn. Without labels all inputs go to `unlabeled`, but for 40 % held out as `test`. Raises UsageError.
     """
     more = {"test": test, "validation": validation, "unlabeled": unlabeled}
     tables = _tables(source, more)
     if tables is None:
-        given = {"text": text, "label": label, **more, "classes": classes}
+        given = {"text": text, "label": label, **more, "output": output, "classes": classes}
         task = _bundled(str(source), name, [key for key, value in given.items() if value is not None])
         changed = task.with_metric(metric) if metric is not None else task
         return changed.with_prompt(instruction or None, system or None) if instruction or system else changed
+    if output not in (None, "class", "text"):
+        raise UsageError(f"output is class or text, not {output!r}")
     main = tables["train"]
     if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
         # Items say themselves what is input and what is label.
@@ -65,7 +69,7 @@ def load_task(
     rows = {
         split: make_items(table, columns, labelled and split != "unlabeled", split) for split, table in tables.items()
     }
-    signature = _signature(rows, columns, tables, classes, instruction, system)
+    signature = _signature(rows, columns, tables, output, classes, instruction, system)
     if not labelled:
         rows = _without_labels(rows, split_seed)
     return Task(
@@ -187,6 +191,7 @@ def _signature(
     rows: dict[str, list[Item]],
     columns: Columns,
     tables: dict[str, Table],
+    output: str | None,
     classes: Sequence[str | ClassLabel] | None,
     instruction: str,
     system: str,
@@ -194,7 +199,8 @@ def _signature(
     fields = tuple(Field(c) for c in columns.text)
     known = [i for split in ("train", "validation") for i in rows.get(split, []) if i.labelled]
     names = sorted({str(i.target) for i in known})
-    if classes is None and not (names and looks_like_classes(names, len(known))):
+    repeated = bool(names) and looks_like_classes(names, len(known))
+    if classes is None and (output == "text" or not ((names and output == "class") or repeated)):
         return Signature(fields, "text", (), instruction, system)
     labels = tuple(
         c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in (names if classes is None else classes)

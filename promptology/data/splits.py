@@ -94,8 +94,22 @@ def _quotas(strata: Sequence[Groups], shares: NDArray[np.float64]) -> NDArray[np
         for column in [*first, *(c for c in by_part if c not in first)][: sizes[row] - base[row].sum()]:
             up[row, column] = True
             fixed[row, column] = column in first
-    _balance(up, open_, fixed, part, _round(sizes.sum() * shares) - base.sum(axis=0))
+    least = (base + fixed).sum(axis=0)
+    _balance(up, open_, fixed, part, _totals(int(sizes.sum()), shares, least) - base.sum(axis=0))
     return np.asarray(base + up)
+
+
+def _totals(size: int, shares: NDArray[np.float64], least: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the splits' sizes: their shares, but not under `least`; the others then share what is left."""
+    totals = _round(size * shares)
+    bound = np.zeros(len(shares), bool)
+    while (least > totals).any() and not bound.all():
+        bound |= least > totals
+        totals[bound] = least[bound]
+        if shares[~bound].sum() > 0:
+            rest = size - int(least[bound].sum())
+            totals[~bound] = _round(rest * shares[~bound] / shares[~bound].sum())
+    return totals
 
 
 def _round(exact: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -64,6 +64,8 @@ def test_evaluate(cli, folder):
     assert custom["metrics"] == {"score": pytest.approx(1 / 6, abs=0.01)}
     f1 = json.loads(cli(*arguments, "--json", "--metric", "macro-f1", cwd=folder).stdout)
     assert f1["metrics"]["macro_f1"] == pytest.approx(1 / 6, abs=0.01)
+    text = json.loads(cli(*arguments, "--json", "--output", "text", cwd=folder).stdout)
+    assert text["task"]["classes"] == []
     limited = json.loads(cli(*arguments, "--json", "--budget", "7calls", "--cache", "off", cwd=folder).stdout)
     assert limited["start"]["score"]["n"] == limited["charged"]["calls"] == 7
 

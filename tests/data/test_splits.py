@@ -93,6 +93,12 @@ def test_a_class_of_three_or_more_is_in_every_split(size):
         assert {i.target for i in split} == set(counts)
 
 
+def test_the_splits_share_what_classes_in_every_split_take():
+    counts = {f"class {n}": 3 + n % 2 for n in range(60)}
+    lengths = [len(split) for split in draw(distinct(counts), DEFAULT_SHARES, 0)]
+    assert lengths == [75, 60, 75]
+
+
 def test_a_class_in_groups_is_in_every_split_too():
     items = [Item(str(n), {"text": f"{label}{n // 2}"}, label) for n, label in enumerate("a" * 6 + "b" * 6)]
     for seed in range(20):
