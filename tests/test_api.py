@@ -194,3 +194,16 @@ def test_inside_a_running_event_loop(colours):
         return pt.fit(colours, "simulated:tickets", "manual", budget="100calls")
 
     assert asyncio.run(notebook()).evidence.n > 0
+
+
+def test_openings_of_a_test_split_are_counted(colours):
+    first = pt.fit(colours, lambda prompt: "red", "manual", budget="200calls")
+    second = pt.fit(colours, lambda prompt: "red", "manual", budget="200calls", seed=1)
+    again = pt.fit(colours, lambda prompt: "red", "manual", budget="200calls", seed=1)
+    assert [r.evidence.openings for r in (first, second, again)] == [1, 2, 2]
+
+
+def test_a_metric_may_be_a_function():
+    task = pt.Task([(f"{n}", str(n)) for n in range(10)], metric=lambda p, t: float(p == t))
+    assert task.signature.output == "text"
+    assert pt.evaluate(task, lambda prompt: prompt.splitlines()[-1]).score.value == 1.0
