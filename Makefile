@@ -8,13 +8,13 @@ PYTEST_WORKERS ?= 2
 
 install: $(STAMP)
 
-# scikit-learn, pytest, ruff and the rest of the dev group come with it, so that every target below works at once.
+# All extras, pytest, ruff and the rest of the dev group come with it, so that every target below works at once.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promptology needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,data,metrics,postgres,ray]" --group dev
 	touch $(STAMP)
 
 demo: install
