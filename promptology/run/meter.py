@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from promptology.errors import BudgetEnded, ReplayError, TooManyMissing
 from promptology.models.access import Answer, Embeds, Failure, Generates, Outcome, Request, Vectors
+from promptology.run.batch import Batch
 from promptology.run.budget import Budget
 from promptology.run.cost import ZERO, Cost, Price
-from promptology.run.keys import Keys, decode, encode
+from promptology.run.keys import Keys, decode
 from promptology.run.store import Event, Store
 
 COMMIT_EVERY = 0.02
 """Seconds at most that an answer waits for others of its burst before its row is made durable."""
 EMBED_CHUNK = 512
 """Texts per durable row of an embedding model: what a kill can lose."""
+REMEMBERED = 50_000
+"""Answers of a run that are held in memory; older ones are read from the store again."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Meter:
         self.missing = 0
         self.stopped = False
         self.last_failure = ""
-        self._retry_failed = retry_failed
+        self.retry_failed = retry_failed
         self.on_progress = on_progress
         self._events = store.events(run) if run else {}
         row = store.run(run) if run else None
@@ -75,7 +78,9 @@ class Meter:
         self._started = time.monotonic()
         self._committed = self._started
         self._seq = 0
+        self._asked: set[bytes] = set()
         self._memo: dict[bytes, Answer] = {}
+        self._overhead: dict[str, int] = {}
         self._vectors: dict[tuple[str, str], dict[str, Vectors]] = {}
 
     @property
@@ -95,17 +100,47 @@ class Meter:
         many answers are missing, ReplayError where a stored run disagrees, ModelError where the model refuses.
         """
         requests, keys = self._keys.number(role, model, requests, fresh)
-        first = self._enter(keys)
-        new = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._memo}
+        first, rows = self._enter(keys)
+        new = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._asked}
         order = sorted(new.values())
-        self._reserve(first, [self._worst(role, model, requests[i]) for i in order])
-        failed: dict[bytes, Failure] = {}
-        send = self._recall(role, model, first, keys, order, failed)
-        if send:
-            self._send(role, model, requests, keys, first, send, failed)
-        outcomes: list[Outcome] = [self._memo.get(key) or failed[key] for key in keys]
+        worst = ZERO
+        for i in order:
+            worst = worst.plus(self.worst_of(role, model, requests[i]))
+        self._check_budget(first, worst, bool(rows))
+        batch = Batch(self, role, model, requests, keys, first, rows)
+        batch.run(order)
+        self._remember(role, requests, order, keys, batch.answers)
+        older = self._recollect(k for k in keys if k not in batch.answers and k not in batch.failed)
+        outcomes: list[Outcome] = [batch.answers.get(k) or older.get(k) or batch.failed[k] for k in keys]
         self._count(outcomes)
         return outcomes
+
+    def _remember(
+        self,
+        role: str,
+        requests: Sequence[Request],
+        order: Sequence[int],
+        keys: Sequence[bytes],
+        answers: Mapping[bytes, Answer],
+    ) -> None:
+        """Keep a batch's answers for whoever asks again, and learn what a chat template adds to a request."""
+        self._asked.update(answers)
+        self._memo.update(answers)
+        for key in list(self._memo)[: max(0, len(self._memo) - REMEMBERED)]:
+            del self._memo[key]
+        for i in order:
+            answer = answers.get(keys[i])
+            if answer and answer.tokens_in > (bound := _input_bound(requests[i])):
+                self._overhead[role] = max(self._overhead.get(role, 0), answer.tokens_in - bound)
+
+    def _recollect(self, keys: Iterable[bytes]) -> dict[bytes, Answer]:
+        """Return answers of earlier batches, from memory or from the store."""
+        wanted = list(keys)
+        found = {k: self._memo[k] for k in wanted if k in self._memo}
+        if len(found) < len(wanted):
+            bodies = self.store.answers(k for k in wanted if k not in found)
+            found.update((k, decode(body)) for k, body in bodies.items())
+        return found
 
     def embed(self, role: str, model: Embeds, texts: Sequence[str]) -> Vectors:
         """Return unit vectors of the texts, shape (n, dimension); a text seen before in this run costs nothing."""
@@ -113,7 +148,7 @@ class Meter:
         memo = self._vectors.setdefault((role, identity), {})
         new = [text for text in dict.fromkeys(texts) if text not in memo]
         if new:
-            self._check_budget(self._seq, Cost(passes=len(new)))
+            self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
         for at in range(0, len(new), EMBED_CHUNK):
             some = new[at : at + EMBED_CHUNK]
             for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
@@ -122,13 +157,13 @@ class Meter:
 
     def _embed_chunk(self, role: str, model: Embeds, identity: str, texts: list[str]) -> Vectors:
         key = self._keys.hash(["embed", role, identity, texts])
-        first = self._enter([key])
-        event = self._events.get(first)
+        first, rows = self._enter([key])
+        event = rows.get(0)
         body = self.store.answers([key]).get(key)
         if body is not None:
             vectors: Vectors = np.frombuffer(body, np.float32).reshape(len(texts), -1)
             if event and event.state == "done":
-                self._charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
+                self.charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
                 return vectors
             cost, paid = Cost(passes=len(texts)), ZERO
         else:
@@ -136,46 +171,44 @@ class Meter:
             vectors = np.ascontiguousarray(model.embed(texts), np.float32)
             cost = paid = Cost(passes=len(texts), seconds=time.monotonic() - began)
             self.store.put_answer(key, vectors.tobytes())
-        self._write(first, Event(key, "done", cost.pack(), paid.pack()))
+        self.record(first, Event(key, "done", cost.pack(), paid.pack()))
         self.flush()
-        self._charge(role, cost, paid)
-        self._tell(role, len(texts))
+        self.charge(role, cost, paid)
+        self.tell(role, len(texts))
         return vectors
 
-    def _enter(self, keys: Sequence[bytes]) -> int:
-        """Take the next positions and compare their stored keys with today's."""
+    def _enter(self, keys: Sequence[bytes]) -> tuple[int, dict[int, Event]]:
+        """Take the next positions; return the first, and the rows an earlier process left there, by offset."""
         first = self._seq
-        for offset, key in enumerate(keys):
-            event = self._events.get(first + offset)
-            if event and event.state != "stop" and event.key != key:
-                raise ReplayError(
-                    f"run {self.run}: call {first + offset} differs from the stored one (code, data or model changed); "
-                    "start a new run with another --seed or --cache off"
-                )
-        if (event := self._events.get(first)) and event.state == "stop":
+        rows = {n: event for n in range(len(keys)) if (event := self._events.pop(first + n, None))}
+        if (stop := rows.get(0)) and stop.state == "stop":
             self._seq = first + 1
             self.stopped = True
             raise BudgetEnded
+        for n, row in rows.items():
+            if row.key != keys[n] and row.state != "stop":
+                raise ReplayError(
+                    f"run {self.run}: call {first + n} differs from the stored one (code, data or model changed); "
+                    "start a new run with another --seed or --cache off"
+                )
         self._seq = first + len(keys)
-        return first
+        return first, rows
 
-    def _reserve(self, first: int, worst: Sequence[Cost]) -> None:
-        total = ZERO
-        for cost in worst:
-            total = total.plus(cost)
-        self._check_budget(first, total)
+    def covers(self, cost: Cost) -> bool:
+        """Whether a further cost stays inside every limit but the clock."""
+        return self.budget.covers(self.charged.plus(cost), self.held_back)
 
-    def _check_budget(self, first: int, worst: Cost) -> None:
+    def _check_budget(self, first: int, worst: Cost, replayed: bool) -> None:
         """Raise BudgetEnded where the worst case does not fit, before anything is sent."""
-        if not self.budget.covers(self.charged.plus(worst), self.held_back):
+        if not self.covers(worst):
             self.stopped = True
             raise BudgetEnded
         limit = self.budget.limits.get("seconds")
-        if limit is None or first in self._events:
+        if limit is None or replayed:
             return
         if self.elapsed > limit - self.held_back.get("seconds", 0.0):
             # The clock is not replayed: where it stopped a run is a row, so that a resumed run stops there too.
-            self._write(first, Event(b"", "stop"))
+            self.record(first, Event(b"", "stop"))
             self._seq = first + 1
             self.flush()
             self.stopped = True
@@ -186,146 +219,20 @@ class Meter:
         total = ZERO
         numbered, keys = self._keys.number(role, model, requests, False) if requests else ([], [])
         for key, request in dict(zip(keys, numbered, strict=True)).items():
-            if key not in self._memo:
-                total = total.plus(self._worst(role, model, request))
+            if key not in self._asked:
+                total = total.plus(self.worst_of(role, model, request))
         memo = self._vectors.get((role, str(getattr(model, "identity", model.name))), {})
         return total.plus(Cost(passes=sum(text not in memo for text in set(texts))))
 
-    def _worst(self, role: str, model: Generates, request: Request) -> Cost:
+    def worst_of(self, role: str, model: Generates, request: Request) -> Cost:
+        """Return the most that one try can cost: a byte is a token at most, and an answer is as long as it may be."""
         if getattr(model, "local", False):
             return Cost(passes=1)
-        size = sum(len(content.encode("utf-8", "surrogatepass")) + 8 for _, content in request.messages)
-        return self._priced(role, Cost(1, size + 8, request.max_tokens))
+        return self._priced(role, Cost(1, _input_bound(request) + self._overhead.get(role, 0), request.max_tokens))
 
     def _priced(self, role: str, cost: Cost) -> Cost:
         price = self.prices.get(role)
         return cost if price is None else cost._replace(usd=price.usd(cost.tokens_in, cost.tokens_out))
-
-    def _recall(
-        self,
-        role: str,
-        model: Generates,
-        first: int,
-        keys: Sequence[bytes],
-        order: Sequence[int],
-        failed: dict[bytes, Failure],
-    ) -> list[int]:
-        """Answer from the run's rows and from the cache; return what must be sent."""
-        bodies = self.store.answers(keys[i] for i in order)
-        send: list[int] = []
-        for i in order:
-            key, event = keys[i], self._events.get(first + i)
-            if event and event.state == "done" and key in bodies:
-                self._memo[key] = decode(bodies[key])
-                self._charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
-            elif event and event.state == "failed" and not self._retry_failed:
-                cost = Cost.unpack(event.charged)
-                failed[key] = Failure(event.note, transient=False, attempts=cost.calls)
-                self._charge(role, cost, Cost.unpack(event.paid))
-            elif key in bodies:
-                answer = decode(bodies[key])
-                cost = self.cost_of(role, model, replace(answer, attempts=1))
-                paid = Cost.unpack(event.paid) if event and event.paid else ZERO
-                self._memo[key] = answer
-                self._write(first + i, Event(key, "done", cost.pack(), paid.pack()))
-                self._charge(role, cost, paid)
-            else:
-                send.append(i)
-        return send
-
-    def _send(
-        self,
-        role: str,
-        model: Generates,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        first: int,
-        send: list[int],
-        failed: dict[bytes, Failure],
-    ) -> None:
-        """Send what is new. Retries start at once where the budget covers all of them, else after a barrier."""
-        for i in send:
-            self._write(first + i, Event(keys[i], "sent", "", self._lost(first + i).pack()))
-        self.flush()
-        tries = dict.fromkeys(send, 0)
-        pending = list(send)
-        extra = self.room("calls") - len(send)
-        while pending:
-            at_once = extra >= len(pending) * (self.limits.attempts - 1) and self._only_calls_limited()
-            attempts = self.limits.attempts if at_once else 1
-            again: list[int] = []
-            try:
-                ask = getattr(model, "arrivals", model.generate)
-                for came in ask([requests[i] for i in pending], attempts):
-                    if came is None:
-                        self.flush()
-                        continue
-                    k, outcome = came
-                    i = pending[k]
-                    tries[i] += outcome.attempts
-                    if isinstance(outcome, Failure) and outcome.transient and tries[i] < self.limits.attempts:
-                        again.append(i)
-                    self._settle(role, model, first + i, keys[i], outcome, tries[i], failed)
-                    self._commit_when_due()
-            finally:
-                self.flush()
-            pending = sorted(again)
-            if pending:
-                pause = max(failed[keys[i]].retry_after for i in pending)
-                pending = self._grant(role, model, requests, pending)
-                for i in pending:
-                    del failed[keys[i]]
-                if pending:
-                    time.sleep(min(max(pause, 0.2), 30.0))
-            extra = -1.0
-
-    def _only_calls_limited(self) -> bool:
-        return not {"tokens", "usd"} & set(self.budget.limits)
-
-    def _grant(self, role: str, model: Generates, requests: Sequence[Request], pending: list[int]) -> list[int]:
-        """Return those retries, in submission order, that the budget still covers."""
-        granted: list[int] = []
-        total = ZERO
-        for i in pending:
-            total = total.plus(self._worst(role, model, requests[i]))
-            if not self.budget.covers(self.charged.plus(total), self.held_back):
-                break
-            granted.append(i)
-        return granted
-
-    def _settle(
-        self,
-        role: str,
-        model: Generates,
-        seq: int,
-        key: bytes,
-        outcome: Outcome,
-        tries: int,
-        failed: dict[bytes, Failure],
-    ) -> None:
-        """Record one outcome: its row, its cost, and the answer for whoever asks again."""
-        before = self._events.get(seq)
-        known = Cost.unpack(before.charged) if before and before.charged else ZERO
-        lost = Cost.unpack(before.paid).minus(known) if before and before.paid else ZERO
-        if isinstance(outcome, Answer):
-            self._memo[key] = outcome
-            self.store.put_answer(key, encode(outcome))
-            cost = self.cost_of(role, model, replace(outcome, attempts=tries))
-            event = Event(key, "done", cost.pack(), cost.plus(lost).pack())
-        else:
-            failed[key] = replace(outcome, attempts=tries)
-            self.last_failure = outcome.reason
-            cost = Cost(calls=0 if getattr(model, "local", False) else tries)
-            event = Event(key, "failed", cost.pack(), cost.plus(lost).pack(), outcome.reason)
-        self._write(seq, event)
-        self._charge(role, cost.minus(known), cost.minus(known) if known.calls else cost.plus(lost))
-        self._tell(role, 1)
-
-    def _lost(self, seq: int) -> Cost:
-        """Cost of requests that were in flight when an earlier process ended: paid, perhaps, and never charged."""
-        event = self._events.get(seq)
-        before = Cost.unpack(event.paid) if event and event.paid else ZERO
-        return before.plus(Cost(calls=1)) if event and event.state == "sent" else before
 
     def cost_of(self, role: str, model: Generates, answer: Answer) -> Cost:
         """Return what an answer costs: a call (or a pass of a local model) and its tokens, priced."""
@@ -334,7 +241,8 @@ class Meter:
         tokens = Cost(answer.attempts, answer.tokens_in, answer.tokens_out, estimated=answer.estimated)
         return self._priced(role, tokens)
 
-    def _charge(self, role: str, charged: Cost, paid: Cost) -> None:
+    def charge(self, role: str, charged: Cost, paid: Cost) -> None:
+        """Enter a cost into the ledger."""
         self.charged = self.charged.plus(charged)
         self.paid = self.paid.plus(paid)
         old = self.ledger.get((role, self.phase), (ZERO, ZERO))
@@ -359,12 +267,13 @@ class Meter:
             "what was answered is kept, resume when the model answers again"
         )
 
-    def _write(self, seq: int, event: Event) -> None:
-        self._events[seq] = event
+    def record(self, seq: int, event: Event) -> None:
+        """Write the row of a position; a meter outside a run keeps none."""
         if self.run:
             self.store.put_event(self.run, seq, event)
 
-    def _commit_when_due(self) -> None:
+    def commit_when_due(self) -> None:
+        """Make what came durable, at most COMMIT_EVERY seconds after it came."""
         if time.monotonic() - self._committed >= COMMIT_EVERY:
             self.flush()
 
@@ -373,9 +282,15 @@ class Meter:
         self.store.commit(self.run, self.elapsed)
         self._committed = time.monotonic()
 
-    def _tell(self, role: str, n: int) -> None:
+    def tell(self, role: str, n: int) -> None:
+        """Let whoever watches know of n more outcomes."""
         if self.on_progress:
             self.on_progress(self, role, n)
+
+
+def _input_bound(request: Request) -> int:
+    """Return the most tokens that the messages of a request can be, but for what a chat template adds of its own."""
+    return 8 + sum(len(content.encode("utf-8", "surrogatepass")) + 8 for _, content in request.messages)
 
 
 def replace_seconds(cost: Cost, seconds: float) -> Cost:
