@@ -14,7 +14,7 @@ from promptology.data.task import Task
 from promptology.errors import BudgetEnded, UsageError
 from promptology.evidence.documents import model_entry, score_of, task_entry
 from promptology.evidence.fitting import Settings, ledger_of
-from promptology.evidence.measuring import Measured, affordable, measure, shuffled
+from promptology.evidence.measuring import Measured, measure, shuffled
 from promptology.evidence.statistics import Interval, bootstrap_interval
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
@@ -81,7 +81,7 @@ def evaluate(
             )
         with watched(progress) as shown:
             meter.on_progress = shown
-            both = measure(meter, [predictor], items, affordable(meter, [predictor], items))
+            both = measure(meter, [predictor], items)
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
         openings = (

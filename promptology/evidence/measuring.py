@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,12 @@ from promptology.data.items import Item
 from promptology.data.metrics import Metric
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded
-from promptology.predict import Predictions, Predictor, predict_many
+from promptology.predict import Predictions, Predictor, joined, predict_many
 from promptology.run.cost import ZERO, Cost
 from promptology.run.meter import Meter
+
+SMALLEST = 0.05
+"""A further round of measuring must add this share of the items measured so far, or it is not worth its barrier."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Measured:
     def n(self) -> int:
         """Items answered."""
         return len(self.ids)
+
+    @property
+    def asked(self) -> int:
+        """Items asked about, missing ones included."""
+        return len(self.ids) + self.missing
 
     def only(self, ids: set[str]) -> Measured:
         """Return the part on these items, for pairing."""
@@ -73,30 +82,49 @@ def shuffled(items: Sequence[Item], task: Task) -> list[Item]:
     return [items[i] for i in rng.permutation(len(items))]
 
 
-def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item], share: float = 1.0) -> int:
-    """Return how many of the first items every predictor can be asked about within a share of what is left."""
+def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item]) -> int:
+    """Return how many of the first items every predictor can be asked about within what is left, at the worst case."""
     if not meter.budget.limits:
         return len(items)
-
-    def fits(n: int) -> bool:
-        worst = ZERO
+    total = ZERO
+    known: dict[int, set[Any]] = {id(p.handle): set() for p in predictors}
+    for n, item in enumerate(items):
         for p in predictors:
-            worst = worst.plus(p.handle.worst(p.requests(items[:n]), p.texts(items[:n])))
-        scaled = worst.scaled(1 / share)
-        return meter.budget.covers(meter.charged.plus(scaled), meter.held_back)
-
-    low, high = 0, len(items)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+            total = total.plus(p.handle.worst(p.requests([item]), p.texts([item]), known[id(p.handle)]))
+        if not meter.covers(total):
+            return n
+    return len(items)
 
 
-def measure(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item], n: int) -> list[Measured] | None:
-    """Measure predictors on the first n items; None where the budget (its clock) ends first."""
-    if n == 0:
-        return None
+@contextmanager
+def part_of(meter: Meter, share: float) -> Iterator[None]:
+    """Hold back all but a share of what is left of every limit but the clock."""
+    before = meter.held_back
+    rest = {r: (1 - share) * meter.room(r) for r in meter.budget.limits if r != "seconds"}
+    meter.held_back = {**before, **{r: before.get(r, 0.0) + value for r, value in rest.items()}}
     try:
-        return [measured(p, items[:n]) for p in predict_many(predictors, items[:n])]
-    except BudgetEnded:
+        yield
+    finally:
+        meter.held_back = before
+
+
+def measure(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item]) -> list[Measured] | None:
+    """Measure predictors on as many of the first items as the budget covers; None where it covers none.
+
+    What fits at the worst case is asked and settled, then what fits in the rest: answers are shorter than they might
+    have been, so a limit of tokens or money covers several times the items that its worst case does.
+    """
+    parts: list[list[Predictions]] = []
+    done = 0
+    while done < len(items):
+        n = affordable(meter, predictors, items[done:])
+        if n == 0 or n < done * SMALLEST:
+            break
+        try:
+            parts.append(predict_many(predictors, items[done : done + n]))
+        except BudgetEnded:
+            break
+        done += n
+    if not done:
         return None
+    return [measured(joined([part[k] for part in parts]), items[:done]) for k in range(len(predictors))]

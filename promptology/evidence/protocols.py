@@ -11,7 +11,7 @@ import numpy as np
 from promptology.data.items import Item
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded
-from promptology.evidence.measuring import Measured, affordable, measure, primary, shuffled
+from promptology.evidence.measuring import Measured, affordable, measure, part_of, primary, shuffled
 from promptology.evidence.statistics import (
     Interval,
     Paired,
@@ -91,10 +91,11 @@ def choose(run: Run, meter: Meter, found: Learned) -> Choice:
         return Choice(found, "no labelled validation items: the found prompt was taken as it is")
     items = shuffled(items, run.task)
     predictors = [bind(p, run.model(), dict(run.roles)) for p in (start, found)]
-    n = affordable(meter, predictors, items, share=0.34)
-    both = measure(meter, predictors, items, n)
+    with part_of(meter, 0.34):
+        both = measure(meter, predictors, items)
     if both is None:
         return Choice(found, "no budget for validation: the found prompt was taken as it is")
+    n = both[0].asked
     before, after = (primary(run.task.metric, m.outputs, m.targets) for m in both)
     if before > after:
         return Choice(start, f"the start is better on {n} validation items ({before:.3f} > {after:.3f}): it was kept")
@@ -108,15 +109,15 @@ def holdout(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) ->
     prompts = [found] if same else [run.start, found]
     predictors = [bind(p, run.model(), dict(run.roles)) for p in prompts]
     items = shuffled(task.test, task)
-    n = affordable(meter, predictors, items)
     name = next(iter(metric.aggregate([], [])))
-    if n == 0:
+    if affordable(meter, predictors, items[:1]) == 0:
         return Evidence("holdout", name, NOT_MEASURED)
     openings = meter.store.open_test(task.items_fingerprint(), meter.run)
     truth = {item.id: item for item in task.open_test()}
-    both = measure(meter, predictors, [truth[i.id] for i in items], n)
+    both = measure(meter, predictors, [truth[i.id] for i in items])
     if both is None:
         return Evidence("holdout", name, NOT_MEASURED, openings=openings)
+    n = both[0].asked
     start, best = both[0], both[-1]
     common = set(start.ids) & set(best.ids)
     start, best = start.only(common), best.only(common)
@@ -148,25 +149,33 @@ def duel(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) -> Ev
         return Evidence("duel", "win share", "start")
     items = shuffled(run.task.test, run.task)
     predictors = [bind(p, run.model(), dict(run.roles)) for p in (run.start, found)]
-    n = min(affordable(meter, predictors, items, share=0.5), int(min(meter.room("calls") // 4, len(items))))
-    if n == 0:
-        return Evidence("duel", "win share", NOT_MEASURED)
+    with part_of(meter, 0.5):  # the other half is for two votes on each input
+        n = affordable(meter, predictors, items)
     try:
         before, after = predict_many(predictors, items[:n])
-        values = _votes(run, items[:n], before, after)
     except BudgetEnded:
+        return Evidence("duel", "win share", NOT_MEASURED)
+    values = None
+    while n and values is None:
+        values = _votes(run, items[:n], before, after)
+        n //= 2  # outputs longer than thought: fewer inputs are judged
+    if values is None:
         return Evidence("duel", "win share", NOT_MEASURED)
     wins, losses = int((values > 0).sum()), int((values < 0).sum())
     return _duel_evidence(values, wins, losses, rng, after)
 
 
-def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> np.ndarray:
-    """Return +1, 0 or -1 per input: won only where found is preferred in both orders."""
+def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> np.ndarray | None:
+    """Return +1, 0 or -1 per input: won only where found is preferred in both orders; None where it costs too much."""
     duels = [
-        Duel([item], [new], [old], [False, True]) for item, new, old in zip(items, after.raw, before.raw, strict=True)
+        Duel([item], [new], [old], [False, True])
+        for item, new, old in zip(items, after.raw[: len(items)], before.raw[: len(items)], strict=True)
     ]
     judge = run.model("judge" if run.has("judge") else "model")
-    votes = compare_outputs(judge, duels, run.task.signature, requirements=run.start.instruction)
+    try:
+        votes = compare_outputs(judge, duels, run.task.signature, requirements=run.start.instruction)
+    except BudgetEnded:
+        return None
     return np.sign([v.challenger - v.incumbent for v in votes])
 
 
@@ -183,7 +192,7 @@ def _duel_evidence(
         _, low, high, _ = binomial(round(share * n), n)
     p = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
     pair = Paired(share - 0.5, low - 0.5, high - 0.5, p, "exact sign test", wins, losses, n)
-    found = Measured([], [], [], sum(after.missing), after.parse_rate, after.cost.each(n))
+    found = Measured([], [], [], sum(after.missing), after.parse_rate, after.cost.each(len(after.outputs)))
     half = Interval(0.5, 0.5, 0.5, n)
     metrics: dict[str, Any] = {"win share": share, "won": wins, "lost": losses, "tied": n - wins - losses}
     hint = sample_size_hint(n, (wins + losses) / n) if wins + losses else ""

@@ -1,8 +1,8 @@
 """Prediction: scoring, evidence, `apply` and serving all go through `bind` and `predict`."""
 
-from promptology.predict.predictor import Predictions, Predictor, bind, predict_many
+from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
 from promptology.predict import answers, vectors  # isort: skip
 
-__all__ = ["Predictions", "Predictor", "answers", "bind", "predict_many", "vectors"]
+__all__ = ["Predictions", "Predictor", "answers", "bind", "joined", "predict_many", "vectors"]

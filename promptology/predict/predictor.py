@@ -40,6 +40,23 @@ class Predictions:
         return float(np.mean(came)) if came else float("nan")
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of one prompt on consecutive sets of items as one."""
+    if len(parts) == 1:
+        return parts[0]
+    cost = ZERO
+    for part in parts:
+        cost = cost.plus(part.cost)
+    scores = [part.scores for part in parts if part.scores is not None]
+    return Predictions(
+        [o for part in parts for o in part.outputs],
+        [m for part in parts for m in part.missing],
+        [r for part in parts for r in part.raw],
+        cost,
+        np.concatenate(scores) if len(scores) == len(parts) else None,
+    )
+
+
 class Predictor(Protocol):
     """One prompt bound to its models."""
 

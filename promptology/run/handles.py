@@ -76,9 +76,12 @@ class Handle:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, replace(answer, attempts=1))
 
-    def worst(self, requests: Sequence[Request], texts: Sequence[str]) -> Cost:
-        """Return the most that these requests and texts can cost; what this run asked before costs nothing."""
-        return self._meter.worst(self.role, self._model, requests, texts)
+    def worst(self, requests: Sequence[Request], texts: Sequence[str], known: set[Any] | None = None) -> Cost:
+        """Return the most that these requests and texts can cost; what this run asked before costs nothing.
+
+        `known` collects what has been counted, so that calls with the same set count each request once.
+        """
+        return self._meter.worst(self.role, self._model, requests, texts, set() if known is None else known)
 
     def _need(self, access: str) -> None:
         if access not in self.access:

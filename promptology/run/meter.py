@@ -214,15 +214,18 @@ class Meter:
             self.stopped = True
             raise BudgetEnded
 
-    def worst(self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str] = ()) -> Cost:
-        """Return the worst case of requests and texts that this run has not asked before."""
+    def worst(self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str], known: set[Any]) -> Cost:
+        """Return the worst case of requests and texts that this run has not asked before and are not in `known` yet."""
         total = ZERO
         numbered, keys = self._keys.number(role, model, requests, False) if requests else ([], [])
-        for key, request in dict(zip(keys, numbered, strict=True)).items():
-            if key not in self._asked:
+        for key, request in zip(keys, numbered, strict=True):
+            if key not in self._asked and key not in known:
                 total = total.plus(self.worst_of(role, model, request))
+                known.add(key)
         memo = self._vectors.get((role, str(getattr(model, "identity", model.name))), {})
-        return total.plus(Cost(passes=sum(text not in memo for text in set(texts))))
+        new = {text for text in texts if text not in memo and text not in known}
+        known |= new
+        return total.plus(Cost(passes=len(new))) if new else total
 
     def worst_of(self, role: str, model: Generates, request: Request) -> Cost:
         """Return the most that one try can cost: a byte is a token at most, and an answer is as long as it may be."""

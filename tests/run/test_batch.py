@@ -134,9 +134,9 @@ def test_what_a_chat_template_adds_is_reserved_from_the_second_batch_on(store):
 
     meter = Meter(store, "r")
     (request,) = ask("abc")
-    before = meter.worst("model", Wordy(), [request]).tokens
+    before = meter.worst_of("model", Wordy(), request).tokens
     meter.generate("model", Wordy(), ask("first"))
-    after = meter.worst("model", Wordy(), [request]).tokens
+    after = meter.worst_of("model", Wordy(), request).tokens
     assert before == 8 + 8 + 3 + 9
     assert after == before + 500 - (8 + 8 + 5)
 
