@@ -1,7 +1,8 @@
 """The public calls: evaluate, fit, compare, apply, load."""
 
 from promptology.api.common import default_budget
-from promptology.api.learning import Comparison, compare, fit, plan
+from promptology.api.learning import Comparison, compare, fit
+from promptology.api.planning import plan
 from promptology.api.using import Evaluation, apply, evaluate
 from promptology.evidence.fitting import Result
 from promptology.prompts.saving import load

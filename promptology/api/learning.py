@@ -10,13 +10,11 @@ from typing import Any
 from promptology.api.common import Progress, as_task, default_budget, open_all, settings_of, watched
 from promptology.data.items import digest
 from promptology.errors import UsageError
-from promptology.evidence.documents import document, model_entry, task_entry, write_document
+from promptology.evidence.documents import document, write_document
 from promptology.evidence.fitting import Observer, Result, fit_one
 from promptology.methods.registry import create
-from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
-from promptology.run.cost import Cost
 from promptology.run.store import Store, home
 
 
@@ -182,37 +180,3 @@ def labels_of(chosen: Sequence[Any]) -> list[str]:
         changed = [f"{f.name}={getattr(m, f.name)}" for f in fields(m) if getattr(m, f.name) != f.default]
         labels.append(f"{slug} {' '.join(changed)}".strip() if slugs.count(slug) > 1 else slug)
     return labels
-
-
-def plan(
-    task: Any,
-    model: Any,
-    method: Any,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    prompt: str | None = None,
-    system: str | None = None,
-    budget: Any = None,
-    **options: Any,
-) -> dict[str, Any]:
-    """Return what a fit would cost, without calling anything: learning by the method's own plan, evidence, limits."""
-    task, model = as_task(task, prompt, system), open_model(model)
-    chosen = create(method, settings)
-    card = type(chosen).card
-    run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
-    learning = chosen.plan(task) if hasattr(chosen, "plan") else None
-    unit = Cost(calls=1) if "generates" in offers(model) else Cost(passes=1)
-    labelled = len([i for i in task.validation if i.labelled])
-    items = 2 * (len(task.test) + labelled) if unit.calls else len(task.test) + labelled
-    evidence = Cost(calls=items * unit.calls, passes=items * unit.passes)
-    return {
-        "method": card.slug,
-        "task": task_entry(task),
-        "model": model_entry(model),
-        "needs": {role: list(access) for role, access in card.needs.items()},
-        "budget": str(run_settings.budget),
-        "learning": learning.to_json() if learning else None,
-        "evidence_at_most": evidence.to_json(),
-        "covered": run_settings.budget.covers(evidence.plus(learning or Cost())),
-        "settings": {f.name: getattr(chosen, f.name) for f in card.settings},
-    }

@@ -240,5 +240,8 @@ def show_plan(shared: Common, plans: list[dict[str, Any]]) -> None:
         learning = format_cost(p["learning"]) or "nothing" if p["learning"] else "not predicted by this method"
         out(f"{p['method']}: learning {learning}; evidence at most {format_cost(p['evidence_at_most'])}")
         out(f"  settings: {', '.join(f'{k}={v}' for k, v in p['settings'].items()) or 'none'}")
-        enough = "covers both" if p["covered"] else "does not cover both: the search or the evidence will be cut short"
-        out(f"  budget {p['budget']} {enough}")
+        items = p["evidence_items"]
+        evidence = f"evidence on {items['test']} of {p['task']['sizes'].get('test', 0)} test items"
+        part = p["affordable"]
+        search = "" if part is None else "the whole search, " if part >= 1 else f"{100 * part:.0f} % of the search, "
+        out(f"  budget {p['budget']}: {search}{evidence}, {items['validation']} validation items for the choice")

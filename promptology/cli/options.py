@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import os
 import shlex
 import sys
@@ -17,6 +18,7 @@ import typer
 
 from promptology.errors import UsageError
 
+ROLES = ("model", "optimizer", "judge")
 O = typer.Option  # noqa: E741  (an option per line reads best with a short name)
 
 
@@ -70,9 +72,14 @@ class Common:
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
     ] = None
     evidence_share: Annotated[float, O("--evidence-share", help="Share of the budget kept for evidence.")] = 0.4
-    price: Annotated[str | None, O("--price", metavar="IN,OUT", help="US dollars per million tokens, in and out.")] = (
-        None
-    )
+    price: Annotated[
+        list[str] | None,
+        O(
+            "--price",
+            metavar="[ROLE=]IN,OUT",
+            help="US dollars per million tokens, in and out; for one role (--price optimizer=3,15) or for all others.",
+        ),
+    ] = None
     rpm: Annotated[float | None, O("--rpm", help="Requests per minute at most.")] = None
     workers: Annotated[int | None, O("--workers", help="Requests in flight at most (default 16).")] = None
     timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = (
@@ -223,15 +230,26 @@ def read_prompt(given: str) -> str:
     return text
 
 
-def prices(text: str) -> tuple[float, float]:
-    """Return (in, out) from "IN,OUT"."""
-    try:
-        price_in, price_out = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--price takes two figures IN,OUT in dollars per million tokens, got {text!r}") from None
-    if price_in < 0 or price_out < 0:
-        raise UsageError(f"--price cannot be negative, got {text!r}")
-    return price_in, price_out
+def prices(given: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return (in, out) per role from "IN,OUT" and "ROLE=IN,OUT"; the plain one holds for the roles not named."""
+    by_role: dict[str, tuple[float, float]] = {}
+    for text in given:
+        role, _, figures = text.rpartition("=")
+        try:
+            price_in, price_out = (float(part) for part in figures.split(","))
+        except ValueError:
+            raise UsageError(
+                f"--price takes [ROLE=]IN,OUT, two figures in dollars per million tokens, got {text!r}"
+            ) from None
+        if not (0 <= price_in < math.inf and 0 <= price_out < math.inf):
+            raise UsageError(f"--price takes figures of 0 or more, got {text!r}")
+        if role in by_role:
+            raise UsageError(f"--price is given twice for {role or 'all roles'}")
+        if role not in ("", *ROLES):
+            raise UsageError(f"--price {text!r}: there is no role {role!r}; there are {', '.join(ROLES)}")
+        by_role[role] = (price_in, price_out)
+    rest = by_role.pop("", None)
+    return by_role if rest is None else {**dict.fromkeys(ROLES, rest), **by_role}
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, str]:

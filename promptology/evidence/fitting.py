@@ -299,11 +299,10 @@ def held_back(task: Task, budget: Budget) -> dict[str, float]:
 
 def check_alive(card: Card, run: Run) -> None:
     """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
-    steps = [h for h in run.history if h["step"] in ("round", "candidate")]
-    if steps and all(h["values"].get("outcome") == "no usable proposal" for h in steps):
+    if run.tally["proposals"] and not run.tally["usable"]:
         raise TooManyMissing(
-            f"every one of {len(steps)} rounds of {card.slug} ended without a usable proposal; "
-            "the optimizer's answers hold no prompt, try another --optimizer"
+            f"every one of {run.tally['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
+            "hold no new prompt; try another --optimizer, or a start that says more"
         )
 
 

@@ -28,6 +28,8 @@ from promptology.run.cost import ZERO, Cost
 from promptology.run.engine import Run
 from promptology.run.meter import Meter
 
+VALIDATION_SHARE = 0.34
+"""Share of what is left for evidence that may go into the choice between start and found."""
 NOT_MEASURED = "not measured: budget"
 NO_LABELS = "not measured: no labels and no judge"
 
@@ -91,7 +93,7 @@ def choose(run: Run, meter: Meter, found: Learned) -> Choice:
         return Choice(found, "no labelled validation items: the found prompt was taken as it is")
     items = shuffled(items, run.task)
     predictors = [bind(p, run.model(), dict(run.roles)) for p in (start, found)]
-    with part_of(meter, 0.34):
+    with part_of(meter, VALIDATION_SHARE):
         both = measure(meter, predictors, items)
     if both is None:
         return Choice(found, "no budget for validation: the found prompt was taken as it is")

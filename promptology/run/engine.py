@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, overload
@@ -53,6 +54,8 @@ class Run:
         self.start = start_from(task.signature, handles["model"].access)
         self.kept: Learned | None = None
         self.history: list[dict[str, Any]] = []
+        self.tally: Counter[str] = Counter()
+        """What parts count as they go: proposals asked for, and how many were usable."""
         self._handles = dict(handles)
         self._meter = meter
         self._stage = ""

@@ -47,6 +47,7 @@ def propose(
         for n, text in zip(broken, repaired, strict=True):
             candidates[n], reason = _read(text, parent, seen, tag)
             run.log("repair", reason=broken[n], mended=not reason)
+    run.tally.update(proposals=len(candidates), usable=sum(c is not None for c in candidates))
     return candidates
 
 

@@ -65,3 +65,31 @@ def test_failing_requests_count_too():
             model = pt.model(f"openai:f{limit}@{server.url}", backoff=0.001)
             pt.fit(task(), model, "spo", budget=f"{limit}calls", cache=False, missing=1.0)
             assert (limit >= 5) <= server.by_model[f"f{limit}"] <= limit
+
+
+def test_prices_by_role_and_what_a_plan_says_of_them(cli, tmp_path):
+    path = labelled(tmp_path)
+    arguments = ("fit", "--task", path, "--model", "simulated:features", "--prompt", "Sort this.", "--budget", "1usd")
+    done = cli(*arguments, "--method", "spo", "--price", "1000,1000", "--price", "judge=0,0", "--json")
+    assert done.returncode == 0, done.stderr
+    ledger = json.loads(done.stdout)["arms"][0]["ledger"]
+    usd = {role: sum(e["charged"]["usd"] for e in ledger if e["role"] == role) for role in ("model", "judge")}
+    assert usd["judge"] == 0 < usd["model"] <= 1
+    missing = cli(*arguments, "--method", "spo", "--price", "judge=0,0")
+    assert (missing.returncode, "price of model, optimizer" in missing.stderr) == (2, True)
+    for wrong in ("1", "judge=1", "nobody=1,1", "-1,1"):
+        refused = cli(*arguments, "--method", "spo", "--price", wrong)
+        lines = [line for line in refused.stderr.splitlines() if not line.startswith("note:")]
+        assert (refused.returncode, len(lines)) == (2, 1), refused.stderr
+        assert "--price" in lines[0]
+
+
+def test_a_plan_says_what_a_budget_buys(cli):
+    arguments = ("fit", "--task", "tickets", "--model", "simulated:tickets", "--method", "spo", "--dry-run", "--json")
+    small, large = (
+        json.loads(cli(*arguments, "--budget", budget).stdout)["plans"][0] for budget in ("100calls", "5000calls")
+    )
+    assert small["affordable"] == 60 / 75
+    assert large["affordable"] == 1.0
+    assert large["evidence_items"] == {"validation": 192, "test": 448}
+    assert 0 < small["evidence_items"]["test"] < 20

@@ -1,0 +1,125 @@
+"""What a fit would cost, before anything is asked: learning by the method's own plan, evidence, what a budget buys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from promptology.api.common import as_task, default_budget, settings_of
+from promptology.data.items import Item
+from promptology.data.task import Task
+from promptology.evidence.documents import model_entry, task_entry
+from promptology.evidence.fitting import Settings, held_back
+from promptology.evidence.protocols import VALIDATION_SHARE
+from promptology.methods.registry import create
+from promptology.models.access import offers
+from promptology.models.opening import model as open_model
+from promptology.prompts.render import messages
+from promptology.prompts.start import start_from
+from promptology.run.budget import Budget
+from promptology.run.cost import Cost, Price
+
+BYTES_PER_TOKEN = 4
+RESOURCES = ("calls", "tokens", "usd", "passes")
+
+
+def plan(
+    task: Any,
+    model: Any,
+    method: Any,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    budget: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return what a fit would cost, without calling anything.
+
+    `learning`: the method's own prediction, None where it makes none; `evidence_at_most`: start and found on every
+    labelled validation and test item; `evidence_items`: how many of them the budget covers; `affordable`: the share of
+    the search that the budget covers. Tokens and money are estimates: of the prompt at the start, in bytes / 4.
+    """
+    task, model = as_task(task, prompt, system), open_model(model)
+    chosen = create(method, settings)
+    card = type(chosen).card
+    run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
+    learning: Cost | None = chosen.plan(task) if hasattr(chosen, "plan") else None
+    one = _prediction(task, model, run_settings)
+    counts = _labelled(task)
+    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()))
+    learning = learning and _priced(learning, run_settings.prices.get("model"))
+    share = _affordable(learning, task, run_settings.budget)
+    return {
+        "method": card.slug,
+        "task": task_entry(task),
+        "model": model_entry(model),
+        "needs": {role: list(access) for role, access in card.needs.items()},
+        "budget": str(run_settings.budget),
+        "learning": learning.to_json() if learning else None,
+        "affordable": share,
+        "evidence_at_most": evidence.to_json(),
+        "evidence_items": _covered(counts, one, learning, share, run_settings.budget),
+        "covered": run_settings.budget.covers(evidence.plus(learning or Cost())),
+        "settings": {f.name: getattr(chosen, f.name) for f in fields(chosen)},
+    }
+
+
+def _labelled(task: Task) -> dict[str, int]:
+    return {"validation": sum(i.labelled for i in task.validation), "test": len(task.test)}
+
+
+def _prediction(task: Task, model: Any, settings: Settings) -> Cost:
+    """Return the cost of one prediction by the start: a pass, or a call with the tokens it is likely to take."""
+    if "generates" not in offers(model) or getattr(model, "local", False):
+        return Cost(passes=1)
+    start = start_from(task.signature, ("generates",))
+    items = [*task.validation, *task.train, *task.test, *task.unlabeled][:200]
+    size = sum(_bytes(start, item, task) for item in items) / max(len(items), 1)
+    said = [len(str(i.target).encode()) for i in items if i.labelled and not i.sealed]
+    out = sum(said) / len(said) if said else 200.0
+    tokens = Cost(1, math.ceil(size / BYTES_PER_TOKEN), math.ceil(out / BYTES_PER_TOKEN), estimated=True)
+    return _priced(tokens, settings.prices.get("model"))
+
+
+def _bytes(start: Any, item: Item, task: Task) -> int:
+    return sum(len(content.encode("utf-8", "replace")) for _, content in messages(start, item.inputs, task.signature))
+
+
+def _priced(cost: Cost, price: Price | None) -> Cost:
+    return cost if price is None else cost._replace(usd=price.usd(cost.tokens_in, cost.tokens_out))
+
+
+def _affordable(learning: Cost | None, task: Task, budget: Budget) -> float | None:
+    """Return the share of the search that fits beside what evidence holds back; None where no plan or limit tells."""
+    if learning is None:
+        return None
+    back = held_back(task, budget)
+    shares = [
+        (budget.limits[r] - back.get(r, 0.0)) / getattr(learning, r)
+        for r in RESOURCES
+        if r in budget.limits and getattr(learning, r)
+    ]
+    return min(1.0, *shares) if shares else None
+
+
+def _covered(
+    counts: Mapping[str, int], one: Cost, learning: Cost | None, share: float | None, budget: Budget
+) -> dict[str, int]:
+    """Return the validation and test items on which start and found can both be asked after the search."""
+    used = (learning or Cost()).scaled(1.0 if share is None else share)
+
+    def most(n: int, used: Cost, part: float) -> int:
+        pairs = 2 if one.calls else 1
+        room = [
+            part * (budget.limits[r] - getattr(used, r)) / (pairs * getattr(one, r))
+            for r in RESOURCES
+            if r in budget.limits and getattr(one, r)
+        ]
+        return max(0, min([n, *(int(x) for x in room)]))
+
+    validation = most(counts["validation"], used, VALIDATION_SHARE)
+    after = used.plus(one.scaled((2 if one.calls else 1) * validation))
+    return {"validation": validation, "test": most(counts["test"], after, 1.0)}
