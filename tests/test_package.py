@@ -29,3 +29,8 @@ def test_every_public_name_is_there():
     for name in pt.__all__:
         assert getattr(pt, name) is not None
     assert set(pt.__all__) <= set(dir(pt))
+
+
+def test_help_loads_nothing_heavy_but_the_command_line():
+    quiet = "with contextlib.redirect_stdout(io.StringIO()): run(['--help'])"
+    assert set(loaded(f"import contextlib, io\nfrom promptology.cli.app import run\n{quiet}")) <= {"typer"}

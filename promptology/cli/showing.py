@@ -6,10 +6,12 @@ import json
 import sys
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptology.run.meter import Meter
 from promptology.run.progress import Bar
+
+if TYPE_CHECKING:
+    from promptology.run.meter import Meter  # numpy behind it takes half of the time of --help
 
 _KEEP = "\n\t"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from promptology.run.meter import Meter
+if TYPE_CHECKING:
+    from promptology.run.meter import Meter
 
 EVERY = 0.1
 """Seconds between two drawings."""
