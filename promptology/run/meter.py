@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,9 @@ class Meter:
         """Keep a batch's answers for whoever asks again, and learn what a chat template adds to a request."""
         self._asked.update(answers)
         self._memo.update(answers)
-        for key in list(self._memo)[: max(0, len(self._memo) - REMEMBERED)]:
-            del self._memo[key]
+        if (surplus := len(self._memo) - REMEMBERED) > 0:
+            for key in list(islice(self._memo, surplus)):
+                del self._memo[key]
         for i in order:
             answer = answers.get(keys[i])
             if answer and answer.tokens_in > (bound := _input_bound(requests[i])):

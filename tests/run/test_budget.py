@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from promptology.errors import UsageError
@@ -62,3 +64,9 @@ def test_cost_each_rounds_up_and_minus_inverts_plus():
     assert cost.plus(Cost(1, 2, 3)).minus(Cost(1, 2, 3)) == cost
     assert Cost.unpack(cost.pack()) == cost
     assert Cost.from_json(cost.to_json()) == cost
+
+
+@pytest.mark.parametrize("cost", [Cost(), Cost(3, 2, 1, 0.1 + 0.2, 5, 1e-9, True), Cost(usd=1e300), Cost(usd=7)])
+def test_packing_by_hand_is_json(cost):
+    assert json.loads(cost.pack()) == [*cost[:6], int(cost.estimated)]
+    assert Cost.unpack(cost.pack()) == cost
