@@ -83,7 +83,10 @@ def shuffled(items: Sequence[Item], task: Task) -> list[Item]:
 
 
 def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item]) -> int:
-    """Return how many of the first items every predictor can be asked about within what is left, at the worst case."""
+    """Return how many of the first items every predictor can be asked about within what is left, at the worst case.
+
+    Where calls of this run failed and were made again, as much is kept for retries.
+    """
     if not meter.budget.limits:
         return len(items)
     total = ZERO
@@ -91,7 +94,7 @@ def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[It
     for n, item in enumerate(items):
         for p in predictors:
             total = total.plus(p.handle.worst(p.requests([item]), p.texts([item]), known[id(p.handle)]))
-        if not meter.covers(total):
+        if not meter.covers(total.scaled(meter.tries)):
             return n
     return len(items)
 

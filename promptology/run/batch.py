@@ -72,6 +72,7 @@ class Batch:
             key, row = self.keys[i], self.rows.get(i)
             if row and row.state == "done" and key in bodies:
                 self.answers[key] = decode(bodies[key])
+                self.meter.answered += 1
                 self.meter.charge(self.role, Cost.unpack(row.charged), Cost.unpack(row.paid))
             elif row and row.state == "failed" and not self.meter.retry_failed:
                 charged = Cost.unpack(row.charged)
@@ -186,6 +187,7 @@ class Batch:
         self._charge(i, charged, spent)
         key = self.keys[i]
         self.answers[key] = answer
+        self.meter.answered += 1
         self.meter.record(self.first + i, Event(key, "done", charged.pack(), spent.plus(state.lost).pack()))
         self._close(i)
 
@@ -198,6 +200,7 @@ class Batch:
         paid = charged.plus(state.lost)
         self.meter.record(self.first + i, Event(self.keys[i], "failed", charged.pack(), paid.pack(), failure.reason))
         self._close(i)
+        self.meter.stop_if_hopeless(len(self.failed), len(self.keys))
 
     def _failures(self, state: _Open) -> Cost:
         """Return the cost of the tries that failed: calls, of which no usage is known."""

@@ -69,6 +69,7 @@ class Meter:
         self.paid = ZERO
         self.asked = 0
         self.missing = 0
+        self.answered = 0
         self.stopped = False
         self.last_failure = ""
         self.retry_failed = retry_failed
@@ -196,6 +197,11 @@ class Meter:
         self._seq = first + len(keys)
         return first, rows
 
+    @property
+    def tries(self) -> float:
+        """Calls that an answer has taken so far, failed ones included; 1 where nothing was asked yet."""
+        return max(1.0, self.charged.calls / self.answered) if self.answered else 1.0
+
     def covers(self, cost: Cost) -> bool:
         """Whether a further cost stays inside every limit but the clock."""
         return self.budget.covers(self.charged.plus(cost), self.held_back)
@@ -260,6 +266,12 @@ class Meter:
         if self.missing > max(2, self.limits.missing * self.asked):
             self.raise_missing()
 
+    def stop_if_hopeless(self, failed: int, size: int) -> None:
+        """Raise where a batch of this size, with so many failed already, must end with too many missing."""
+        if self.missing + failed > max(2, self.limits.missing * (self.asked + size)):
+            self.asked, self.missing = self.asked + size, self.missing + failed
+            self.raise_missing()
+
     def check_missing(self) -> None:
         """Raise TooManyMissing at the end of a run too short for the check at its barriers."""
         if self.missing > self.limits.missing * self.asked:
@@ -267,9 +279,12 @@ class Meter:
 
     def raise_missing(self) -> None:
         """Raise the error that names how many answers are missing and the last reason."""
+        todo = "resume when the model answers again"
+        if not self.covers(Cost(calls=self.missing)):
+            todo = "the budget does not cover asking again, so start again with a larger --budget"
         raise TooManyMissing(
             f"{self.missing} of {self.asked} answers are missing (last: {self.last_failure}); "
-            "what was answered is kept, resume when the model answers again"
+            f"what was answered is kept, {todo}"
         )
 
     def record(self, seq: int, event: Event) -> None:
