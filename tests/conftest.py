@@ -11,6 +11,7 @@ import sys
 import urllib.request
 
 import pytest
+from postgres_server import database, databases  # noqa: F401
 
 import promptology as pt
 

@@ -57,7 +57,14 @@ _RUN = "id, spec, status, created, updated, elapsed, result"
 _EVENT = "length(key) + length(state) + length(charged) + length(paid) + length(note)"
 _CREATING = 0x70726F6D7074
 """The advisory lock under which tables are made: two first processes at once must not make them twice."""
-_DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "60000", "application_name": "promptology"}
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "60000",
+    "keepalives_idle": "30",
+    "application_name": "promptology",
+}
+# So that the lock of a run on a machine that lost its power is free after a minute, not after hours.
+_KEEPALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 
 
 class PostgresStore:
@@ -79,6 +86,7 @@ class PostgresStore:
         self._errors = psycopg.Error
         try:
             self._db = psycopg.connect(**{**_DEFAULTS, **parts}, client_encoding="utf8", autocommit=True)
+            self._db.execute(_KEEPALIVE)
         except psycopg.Error as error:
             raise self._error(error, "check PROMPTOLOGY_STORE and that the server is up") from None
         try:

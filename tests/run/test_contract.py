@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from postgres_server import database, databases  # noqa: F401
 
 from promptology.run.store import Freed, SQLiteStore, open_store
 from promptology.testing import check_store
@@ -15,7 +14,7 @@ def test_sqlite(tmp_path):
     check_store(lambda: SQLiteStore(tmp_path / "store.sqlite"))
 
 
-def test_postgres(database):  # noqa: F811
+def test_postgres(database):
     check_store(lambda: open_store(database))
 
 

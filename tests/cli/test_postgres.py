@@ -1,0 +1,109 @@
+"""The real command on a real PostgreSQL server: a killed run, a server that goes away, no password anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from counting import counting
+from postgres_server import starting
+
+from promptology.models.simulated import SimulatedChat
+
+CHAT = SimulatedChat("features")
+WORKERS = 4
+
+
+@pytest.fixture
+def messages(tmp_path):
+    path = tmp_path / "messages.csv"
+    path.write_text("text\n" + "\n".join(f'"{m}"' for m in CHAT.world.inputs) + "\n", encoding="utf-8")
+    return path
+
+
+def command(path, url):
+    options = ["--task", path, "--label", "", "--model", f"openai:m@{url}", "--method", "spo", "--budget", "150calls"]
+    return ["fit", *map(str, options), "--prompt", "Write a reply.", "--workers", str(WORKERS), "--json"]
+
+
+def started(path, url, **env):
+    arguments = [sys.executable, "-m", "promptology", *command(path, url)]
+    return subprocess.Popen(arguments, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def result(text):
+    arm = json.loads(text)["arms"][0]
+    return arm["prompt"], arm["score"], arm["learning"]["calls"]
+
+
+def after(server, calls):
+    end = time.monotonic() + 60
+    while server.by_model["m"] < calls:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_killed_and_resumed_equals_the_run_on_sqlite(cli, tmp_path, messages, databases, database):
+    databases.guard("runner", "p4ssw0rd")
+    name = database.partition("@/")[2].partition("?")[0]
+    databases.execute(f"GRANT CREATE ON DATABASE {name} TO runner")
+    env = {
+        "PROMPTOLOGY_STORE": databases.address(name, "runner", "p4ssw0rd"),
+        "PROMPTOLOGY_HOME": str(tmp_path / "other"),
+    }
+    with counting(chat=CHAT) as server:
+        whole = cli(*command(messages, server.url))
+        assert whole.returncode == 0, whole.stderr
+        calls = server.by_model["m"]
+    with counting(chat=CHAT, latency=0.01) as server:
+        process = started(messages, server.url, **env)
+        after(server, calls // 2)
+        server.latency = 4.0  # the run waits while it is looked at
+        listed = json.loads(cli("runs", "--json", env=env).stdout)
+        assert [run["status"] for run in listed["runs"]] == ["running"]
+        refused = cli(*command(messages, server.url), env=env)
+        assert (refused.returncode, refused.stdout) == (2, "") and "another process" in refused.stderr
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        server.latency = 0.0
+        listed = json.loads(cli("runs", "--json", env=env).stdout)
+        assert [run["status"] for run in listed["runs"]] == ["interrupted"]
+        assert listed["store"]["where"] == f"postgresql://runner@{databases.socket}/{name}"
+        done = cli("resume", listed["runs"][0]["run"][:8], "--json", env=env)
+        assert done.returncode == 0, done.stderr
+        assert result(done.stdout) == result(whole.stdout)
+        assert server.by_model["m"] <= calls + WORKERS
+        assert sum(n - 1 for n in server.answered.values()) <= WORKERS
+    text = cli("runs", env=env)
+    for shown in (text.stdout, text.stderr, done.stdout, done.stderr, json.dumps(listed)):
+        assert "p4ssw0rd" not in shown
+    for path in (tmp_path / "other").rglob("*"):
+        assert not path.is_file() or b"p4ssw0rd" not in path.read_bytes(), path
+    rows = databases.execute("SELECT spec, result FROM promptology.runs", database)
+    assert "p4ssw0rd" not in str(rows)
+    assert not (tmp_path / "other" / "store.sqlite").exists()
+
+
+def test_a_server_that_stops_in_the_middle(cli, messages):
+    with starting() as databases, counting(chat=CHAT, latency=0.01) as server:
+        env = {"PROMPTOLOGY_STORE": databases.new()}
+        process = started(messages, server.url, **env)
+        after(server, 60)
+        databases.crash()
+        out, error = process.communicate(timeout=60)
+        assert (process.returncode, out) == (2, b""), error
+        lines = [line for line in error.decode().splitlines() if line.startswith("promptology:")]
+        assert len(lines) == 1 and "kept" in lines[0] and b"Traceback" not in error, error
+        refused = cli("runs", env=env)
+        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+        assert "PROMPTOLOGY_STORE" in refused.stderr
+        databases.server.start()
+        done = cli(*command(messages, server.url), env=env)
+        assert done.returncode == 0, done.stderr
+        # Lost are what was in flight and what came in while the last commit failed.
+        assert sum(n - 1 for n in server.answered.values()) <= 2 * WORKERS
