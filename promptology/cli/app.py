@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,14 @@ def run(argv: Sequence[str]) -> int:
         # The reader of our output went away (head, less): point stdout at nothing so that its flush cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (OSError, ImportError) as error:
+        if os.strerror(errno.EMFILE) in str(error):  # which may befall any import of any library
+            sys.unraisablehook = lambda _: None  # half-made objects complain as they go
+            return complain("too many open files: allow more (ulimit -n); what was answered is kept")
+        if isinstance(error, ImportError):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror or error}; what was answered is kept")
 
 
 def complain(message: str, code: int = 2) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from promptology.data.items import digest
 from promptology.data.task import Task
-from promptology.errors import AccessError, ReplayError, StoreError, TooManyMissing, UsageError
+from promptology.errors import AccessError, ReplayError, TooManyMissing, UsageError
 from promptology.evidence.protocols import Evidence, choose, gather
 from promptology.methods.registry import Card
 from promptology.models.access import offers
@@ -22,7 +22,7 @@ from promptology.run.cost import Cost, Price
 from promptology.run.engine import Run, learn
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
-from promptology.run.store import Place, Store, home, using_store
+from promptology.run.store import Place, Store, home, no_place, using_store
 
 Observer = Callable[[str, Mapping[str, Any]], None]
 
@@ -323,7 +323,7 @@ def _check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StoreError(f"{folder}: {error.strerror}; set PROMPTOLOGY_HOME to a folder that can be written") from None
+        raise no_place(folder, error) from None
 
 
 def new_nonce() -> str:

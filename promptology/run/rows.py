@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -82,6 +83,18 @@ def run_row(where: str, row: tuple[Any, ...]) -> RunRow:
         return RunRow(id, json.loads(spec), status, created, updated, elapsed, json.loads(result) if result else None)
     except (ValueError, TypeError):
         raise StoreError(f"store {where}: the row of run {id!r} is damaged; restore a copy of the store") from None
+
+
+def no_place(path: Path | str, error: OSError) -> StoreError:
+    """Return the error of a folder or file that the system refuses."""
+    hints = {
+        errno.EMFILE: "allow more open files (ulimit -n)",
+        errno.ENFILE: "close other programs: the whole system is out of file handles",
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+    }
+    hint = hints.get(error.errno or 0, "set PROMPTOLOGY_HOME to a folder that can be written")
+    return StoreError(f"{path}: {error.strerror}; {hint}")
 
 
 def going_on(run: str) -> UsageError:

@@ -22,6 +22,7 @@ from promptology.run.rows import (
     Size,
     going_on,
     home,
+    no_place,
     other_layout,
     pack_text,
     run_row,
@@ -75,9 +76,7 @@ class SQLiteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
         except OSError as error:
-            raise StoreError(
-                f"store {self.where}: {error.strerror}; set PROMPTOLOGY_HOME to a folder that can be written"
-            ) from None
+            raise no_place(f"store {self.where}", error) from None
         except sqlite3.Error as error:
             raise self._error(error) from None
         try:
@@ -314,9 +313,7 @@ def _locked(folder: Path, run: str) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             file = path.open("w")
         except OSError as error:
-            raise StoreError(
-                f"{folder}: {error.strerror}; set PROMPTOLOGY_HOME to a folder that can be written"
-            ) from None
+            raise no_place(folder, error) from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from promptology.errors import StoreError
-from promptology.run.rows import SCHEMA, Event, Freed, RunRow, Size, home, pin_places
+from promptology.run.rows import SCHEMA, Event, Freed, RunRow, Size, home, no_place, pin_places
 from promptology.run.sqlite import SQLiteStore
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Store",
     "home",
     "memory_store",
+    "no_place",
     "open_store",
     "pin_places",
     "using_store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -17,8 +18,17 @@ import pytest
 from counting import counting
 
 WORKERS = 4
-ROWS = 200
-FULL = "promptology: store"
+ROWS = 500
+
+
+class Coin:
+    """Answers a or b by the length of what is asked, so that a score depends on every answer."""
+
+    def reply(self, messages, seed=None, temperature=0.0):
+        return "ab"[sum(map(ord, messages[-1][1])) // 2 % 2]
+
+
+counting = functools.partial(counting, chat=Coin())
 
 
 @pytest.fixture
@@ -33,9 +43,9 @@ def command(path, url, budget="500calls"):
     return ["fit", *map(str, options), "--workers", str(WORKERS), "--evidence-share", "0.9", "--json"]
 
 
-def started(path, url, before=None, **env):
+def started(path, url, *more, before=None, **env):
     return subprocess.Popen(
-        [sys.executable, "-m", "promptology", *command(path, url)],
+        [sys.executable, "-m", "promptology", *command(path, url), *more],
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -55,9 +65,9 @@ def one_line(done, *words):
     return lines[0]
 
 
-def goes_on(cli, words, server, again, expected, **env):
+def goes_on(cli, words, server, again, expected, *more, **env):
     """Assert that the same command ends as an undisturbed one, and that no more than this was asked twice."""
-    done = cli(*command(words, server.url), env=env)
+    done = cli(*command(words, server.url), *more, env=env)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["arms"][0]["score"] == expected
     assert sum(n - 1 for n in server.answered.values()) <= again
@@ -104,7 +114,7 @@ def test_disk_full(cli, words, tmp_path, expected):
         line = one_line(process, "full", "free some space", "kept")
         assert "store.sqlite" in line
         asked = server.by_model["m"]
-        assert 20 < asked < ROWS, "the disk must fill in the middle of the run"
+        assert 0 < asked < ROWS * 0.4, "the disk must fill in the middle of the run"
         one_line(cli(*command(words, server.url), env={"PROMPTOLOGY_HOME": home}), "full")
         subprocess.run(["mount", "-o", "remount,size=50m", str(folder)], check=True)
         # Lost are what came in since the last commit, and what was in flight: twice.
@@ -115,11 +125,11 @@ def test_a_file_that_may_not_grow(cli, words, home, expected):
     """The same through the limit of a file's size, which needs no rights."""
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
     with counting() as server:
         one_line(started(words, server.url, before=limit), "store.sqlite", "kept")
-        assert 20 < server.by_model["m"] < ROWS
+        assert 0 < server.by_model["m"] < ROWS * 0.4
         goes_on(cli, words, server, 2 * WORKERS, expected)
 
 
@@ -212,11 +222,13 @@ def change(path, sql):
         db.execute(sql)
 
 
+# The wall clock goes back by four months; the steady one starts at nothing, as after a start of the machine.
 SHIFTED = """
 import time
 wall, steady = time.time, time.monotonic
+began = steady()
 time.time = lambda: wall() - 1e7
-time.monotonic = lambda: steady() - 1e5
+time.monotonic = lambda: steady() - began
 """
 
 
@@ -241,7 +253,7 @@ def test_a_store_file_damaged_in_the_middle(cli, words, home):
         assert cli(*command(words, server.url)).returncode == 0
     path = home / "store.sqlite"
     size = path.stat().st_size
-    assert size > 10 * 4096
+    assert size > 8 * 4096
     (copy := home / "copy").write_bytes(path.read_bytes())
     with path.open("r+b") as file:
         for at in range(4096, size, 4096):
@@ -254,12 +266,17 @@ def test_a_store_file_damaged_in_the_middle(cli, words, home):
         assert cli("runs").returncode == 0
 
 
-@pytest.mark.parametrize("handles", [*range(4, 40, 3), 60])
+@pytest.mark.parametrize("handles", [6, 8, 12, 24])
 def test_out_of_file_handles(cli, words, expected, handles):
+    """For the store, the event loop, a library to be imported, or connections: it depends on how few there are."""
+
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
 
     with counting() as server:
-        process = started(words, server.url, before=limit)
-        out, error = process.communicate()
-        print(handles, process.returncode, error)
+        process = started(words, server.url, "--workers", "32", "--budget", "9000calls", before=limit)
+        assert "many open files" in one_line(process)
+        # Connections that could not be made are failures on record, which are asked again where that is wanted.
+        more = ["--workers", "32", "--budget", "9000calls", "--retry-failed"]
+        goes_on(cli, words, server, 0, expected, *more)
+        assert set(server.answered.values()) == {1}
