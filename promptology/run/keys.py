@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from promptology.errors import StoreError
 from promptology.models.access import Answer, Generates, Request
 
 
@@ -60,5 +61,10 @@ def encode(answer: Answer) -> bytes:
 
 def decode(body: bytes) -> Answer:
     """Read back what `encode` wrote."""
-    text, tokens_in, tokens_out, estimated, truncated = json.loads(body.decode("utf-8", "surrogatepass"))
+    try:
+        text, tokens_in, tokens_out, estimated, truncated = json.loads(body.decode("utf-8", "surrogatepass"))
+    except (ValueError, TypeError):
+        raise StoreError(
+            "an answer in the store is damaged: put a copy of the store in its place, or move it away and start anew"
+        ) from None
     return Answer(text, tokens_in, tokens_out, estimated, 1, truncated)

@@ -4,11 +4,13 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from promptology.errors import StoreError
-from promptology.run.store import Event, SQLiteStore, home
+from promptology.errors import StoreError, UsageError
+from promptology.run.keys import decode
+from promptology.run.store import Event, SQLiteStore, home, using_store
 
 
 @pytest.fixture
@@ -85,3 +87,119 @@ def test_home_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("PROMPTOLOGY_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
     assert home() == tmp_path / "x" / "promptology"
+
+
+def test_a_full_store_keeps_what_it_could_not_write(tmp_path):
+    with using_store(tmp_path / "s.sqlite") as store:
+        store.create_run("r", {})
+        store._db.execute("PRAGMA max_page_count=40")
+        for n in range(100):
+            store.put_answer(n.to_bytes(16, "big"), b"x" * 3000)
+            store.put_event("r", n, Event(n.to_bytes(16, "big"), "done"))
+            try:
+                store.commit("r", 1.0)
+            except StoreError as error:
+                assert "full" in str(error) and "free some space" in str(error)
+                break
+        full = store.size().answers
+        assert 0 < full == n
+        with pytest.raises(StoreError, match="full"):
+            store.commit("r", 1.0)
+        store._db.execute("PRAGMA max_page_count=4000")
+        store.commit("r", 1.0)
+        assert store.size().answers == len(store.events("r")) == full + 1
+
+
+def test_a_waiting_run_locks_nobody_out(tmp_path):
+    with using_store(tmp_path / "s.sqlite") as waiting, using_store(tmp_path / "s.sqlite") as other:
+        waiting.put_answer(b"a", b"not committed while a slow model is waited for")
+        other._db.execute("PRAGMA busy_timeout=0")
+        other.put_answer(b"b", b"1")
+        other.commit()
+        other.create_run("r", {})
+        assert other.answers([b"a", b"b"]) == {b"b": b"1"}
+
+
+def test_many_first_processes_at_once(tmp_path):
+    code = """
+        import sys
+        from promptology.run.store import using_store
+        sys.stdin.readline()
+        with using_store(sys.argv[1]) as store, store.alone(sys.argv[2]):
+            store.create_run(sys.argv[2], {})
+    """
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "new" / "s.sqlite"), f"r{n}"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for n in range(6)
+    ]
+    for process in started:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60)[1] for process in started] == [b""] * 6
+    with using_store(tmp_path / "new" / "s.sqlite") as store:
+        assert len(store.runs()) == 6
+
+
+def test_sigkill_frees_the_run(tmp_path):
+    code = """
+        import sys, time
+        from promptology.run.store import open_store
+        with open_store(sys.argv[1]).alone("r"):
+            print("ready", flush=True)
+            time.sleep(60)
+    """
+    path = str(tmp_path / "s.sqlite")
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), path], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    with using_store(path) as store:
+        with pytest.raises(UsageError, match="another process"), store.alone("r"):
+            pass
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with store.alone("r"):
+            pass
+
+
+def test_two_never_hold_the_lock_of_one_run(tmp_path):
+    """Lock files come and go; two holders at once must be impossible all the same."""
+    inside, most, failures = [], [], []
+
+    def contend():
+        with using_store(tmp_path / "s.sqlite") as store:
+            for _ in range(150):
+                try:
+                    with store.alone("r"):
+                        inside.append(1)
+                        most.append(len(inside))
+                        inside.pop()
+                except UsageError:
+                    pass
+                except BaseException as error:
+                    failures.append(error)
+
+    threads = [threading.Thread(target=contend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert max(most) == 1
+
+
+def test_a_damaged_row_of_a_run_is_told(tmp_path):
+    with using_store(tmp_path / "s.sqlite") as store:
+        store.create_run("r", {})
+        store._db.execute("UPDATE runs SET spec='{'")
+        with pytest.raises(StoreError, match="run 'r' is damaged"):
+            store.runs()
+
+
+def test_a_damaged_answer_is_told():
+    for body in (b"\xff", b"{", b"[1]", b"null"):
+        with pytest.raises(StoreError, match="answer in the store is damaged"):
+            decode(body)
