@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS openings(task TEXT, run TEXT, at REAL, PRIMARY KEY(ta
 INSERT OR IGNORE INTO meta VALUES('schema', '{SCHEMA}');
 COMMIT;
 """
+PATIENCE = 300
+"""Seconds to wait for another process that writes: a commit takes moments, giving space back to the disk minutes."""
 _ANSWER = "INSERT OR IGNORE INTO answers VALUES(?, ?)"
 _EVENT = "INSERT OR REPLACE INTO events VALUES(?, ?, ?, ?, ?, ?, ?)"
 _UNUSED = "key NOT IN (SELECT key FROM events)"
@@ -74,7 +76,7 @@ class SQLiteStore:
         self._held: set[str] = set()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
         except OSError as error:
             raise no_place(f"store {self.where}", error) from None
         except sqlite3.Error as error:
@@ -247,7 +249,7 @@ class SQLiteStore:
             self._db.execute("PRAGMA busy_timeout=100")
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.execute("PRAGMA busy_timeout=30000")
+        self._db.execute(f"PRAGMA busy_timeout={PATIENCE * 1000}")
 
     def size(self) -> Size:
         """Return how large the store is."""
@@ -290,8 +292,8 @@ def _note(column: str | bytes | None) -> str:
 
 
 def _patiently(action: Any) -> None:
-    """Try for half a minute: SQLite does not wait by itself when two processes turn a new file to WAL at once."""
-    end = time.monotonic() + 30
+    """Try again and again: SQLite does not wait by itself when two processes turn a new file to WAL at once."""
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             action()

@@ -11,6 +11,7 @@ import traceback
 
 import pytest
 
+import promptology as pt
 from promptology.errors import StoreError, UsageError
 from promptology.run.store import Event, SQLiteStore, open_store, using_store
 
@@ -44,6 +45,23 @@ def test_the_place_comes_from_the_environment(database, monkeypatch, tmp_path):
     with using_store(tmp_path) as store:
         assert store.where == str(tmp_path / "store.sqlite")
     assert "mysql://" in said("mysql://somewhere/x")
+
+
+def test_the_python_calls_take_a_place(database, colours):
+    def model(prompt):
+        return "red" if "rose" in prompt else "blue"
+
+    on_file = pt.fit(colours, model, "manual")
+    result = pt.fit(colours, model, "manual", store=database)
+    assert (result.run, result.evidence) == (on_file.run, on_file.evidence)
+    asked = []
+    pt.evaluate(colours, lambda prompt: asked.append(prompt) or "red", store=database)
+    again = len(asked)
+    pt.evaluate(colours, lambda prompt: asked.append(prompt) or "red", store=database)
+    pt.apply(result.learned, model, ["rose number 1"], store=database)
+    assert len(asked) == again > 0
+    with using_store(database) as store:
+        assert [row.id for row in store.runs()] == [result.run]
 
 
 def test_rows_of_one_commit_are_one_transaction(databases, database):
