@@ -43,7 +43,8 @@ class Keys:
     def key(self, role: str, model: Generates, r: Request) -> bytes:
         """Return the key of a request."""
         identity = getattr(model, "identity", model.name)
-        return self.hash([role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed])
+        parts = [role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed]
+        return self.hash(parts if r.continuation is None else [*parts, r.continuation])
 
     def hash(self, parts: list[Any]) -> bytes:
         """Return the hash of a JSON-like list, 16 bytes."""
@@ -54,11 +55,13 @@ class Keys:
 
 def encode(answer: Answer) -> bytes:
     """Return the stored form of an answer."""
-    body = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
+    body: list[Any] = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
+    if answer.logprob is not None:
+        body.append(answer.logprob)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def decode(body: bytes) -> Answer:
     """Read back what `encode` wrote."""
-    text, tokens_in, tokens_out, estimated, truncated = json.loads(body.decode("utf-8", "surrogatepass"))
-    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated)
+    text, tokens_in, tokens_out, estimated, truncated, *logprob = json.loads(body.decode("utf-8", "surrogatepass"))
+    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated, *logprob)
