@@ -133,16 +133,17 @@ class Endpoint:
             await asyncio.gather(*self._connect().leave(workers), return_exceptions=True)
 
     async def _ask(self, request: Request, attempts: int, over: asyncio.Event) -> Outcome:
-        """Ask once, and again after transient failures, until `attempts` requests were sent for it.
+        """Ask once, and again after transient failures, `attempts` times at most.
 
         A request that is equal to one under way waits for that one's outcome and sends nothing itself.
         """
         outcome: Outcome = Failure("no attempt was allowed", attempts=0)
-        sent = pauses = 0
-        while sent < attempts:
+        tried = sent = pauses = 0
+        while tried < attempts:
             connection = self._connect()
             flight: Flight[Outcome | ModelError] | None = connection.flights.get(request)
             if flight is None:
+                tried += 1
                 got = await self._lead(connection, request, sent + 1)
                 if isinstance(got, ModelError):
                     raise got  # from here: the frames below hold what was sent and what came back
@@ -153,7 +154,7 @@ class Endpoint:
                 raise ModelError(str(shared))
             else:
                 outcome = replace(shared, attempts=sent)
-            if isinstance(outcome, Answer) or not outcome.transient or sent >= attempts or over.is_set():
+            if isinstance(outcome, Answer) or not outcome.transient or tried == attempts or over.is_set():
                 break
             if outcome.reason != ADAPTED:
                 longest = min(self._backoff_cap, self._backoff * 2.0 ** min(pauses, 60))
@@ -247,7 +248,7 @@ class Endpoint:
         else:  # cut after the request was sent: the server may have seen it
             return Failure(secrets.scrub(f"no connection: {type(error).__name__}: {error}"), attempts=attempt)
         if code in EXHAUSTED:
-            return Failure(f"no connection: {words}", attempts=attempt)
+            return Failure(f"no connection: {words}", attempts=attempt - 1)
         if self._answered:
             return Gone(words)
         what, todo = "nothing answers at", "start the server or correct the address"
