@@ -68,7 +68,11 @@ def evaluate(
     task = as_task(task, None if isinstance(prompt, Learned) else prompt, system)
     model = open_model(model)
     run_settings = settings_of(Budget({}) if budget is None else budget, **options)
-    learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
+    if isinstance(prompt, Learned) and run_settings.readout:
+        raise UsageError(f"a saved prompt has its own readout ({prompt.readout.type}); leave the other one out")
+    start = None if isinstance(prompt, Learned) else start_from(task.signature, offers(model), run_settings.readout)
+    learned = prompt if isinstance(prompt, Learned) else start
+    assert learned is not None
     own, store = store is None, store or SQLiteStore()
     try:
         meter = open_meter(store, run_settings)

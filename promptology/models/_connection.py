@@ -1,4 +1,4 @@
-"""What one endpoint keeps on one event loop: its sockets, its limit, who asks for what, and whether the server is gone."""
+"""What an endpoint keeps on one event loop: sockets, limit, who asks for what, and whether the server is gone."""
 
 from __future__ import annotations
 

@@ -100,8 +100,9 @@ class Reply(NamedTuple):
 def split_address(url: str) -> tuple[str, Secrets]:
     """Return the base address, to which the endpoint's path is appended, and user and password that stood in it.
 
-    An address without a path gets /v1; one that already ends in (/chat)/completions is taken as it stands. A query is refused:
-    it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a password.
+    An address without a path gets /v1; one that already ends in (/chat)/completions is taken as it stands. A query is
+    refused: it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a
+    password.
     """
     url = url.strip()
     try:
@@ -201,7 +202,12 @@ def whole(text: str) -> str:
 
 
 def answer_of(
-    doc: dict[str, Any], text: str, request: Request, attempt: int, truncated: bool = False, logprob: float | None = None
+    doc: dict[str, Any],
+    text: str,
+    request: Request,
+    attempt: int,
+    truncated: bool = False,
+    logprob: float | None = None,
 ) -> tuple[Answer, bool]:
     """Return an answer with the usage that a reply reports, or an estimate, and whether it is a simulation."""
     simulated = str(doc.get("system_fingerprint") or "").startswith("simulated")

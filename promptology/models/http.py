@@ -40,7 +40,7 @@ class CompletionsEndpoint(Endpoint):
     def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return log p(choice | prompt) in nats for each prompt and each of its choices.
 
-        Raises ModelError where one is missing after five attempts. In a run, use the handle's `score`, which is metered.
+        Raises ModelError where one is missing after five attempts. In a run, the handle's `score` is the metered way.
         """
         asked = [
             Request.user(prompt, continuation=choice)

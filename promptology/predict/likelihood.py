@@ -13,11 +13,9 @@ from promptology.models.access import Answer, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
 from promptology.predict.vectors import label_values
 from promptology.prompts.render import fill, messages
-from promptology.prompts.start import LIKELIHOOD
+from promptology.prompts.start import LIKELIHOOD, NORMALISE
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import logprob
-
-NORMALISE = ("none", "bytes")
 
 
 @readout("label-likelihood")
@@ -40,7 +38,7 @@ class LabelLikelihood(OneShot):
         names = self.signature.class_names
         came = [logprob(outcome) for outcome in outcomes]
         values = np.array([np.nan if v is None else v for v in came], np.float64).reshape(len(items), len(names))
-        missing = [bool(gone) for gone in np.isnan(values).any(axis=1)]
+        missing = [bool(np.isnan(row).any()) for row in values]
         scores = values / self._lengths()
         outputs = [None if gone else names[int(row.argmax())] for gone, row in zip(missing, scores, strict=True)]
         cost = ZERO

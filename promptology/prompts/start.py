@@ -13,10 +13,11 @@ LABEL_FIELDS = ("label", "description")
 LIKELIHOOD = {"cue": "\n\nAnswer:", "choice": " {label}", "normalise": "none"}
 """Options of readout label-likelihood.
 
-Options are compared by their likelihood behind a cue, as in Brown et al. 2020 (arXiv:2005.14165, section 2.4). The default
-"none" takes the probability of the whole name; "bytes" divides its logarithm by the length of the name, for names of very
-different lengths, and needs no tokenizer as their division by tokens does.
+Options are compared by their likelihood behind a cue, as in Brown et al. 2020 (arXiv:2005.14165, section 2.4). The
+default "none" takes the probability of the whole name; "bytes" divides its logarithm by the length of the name, for
+names of very different lengths, and needs no tokenizer as their division by tokens does.
 """
+NORMALISE = ("none", "bytes")
 STARTS = ("answer", "label-likelihood", "nearest-label")
 
 
@@ -27,9 +28,11 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
     the answer; one that only embeds takes nearest label names, or the instruction as a label wording where it holds
     {label} or {description}. Raises AccessError or UsageError where none fits.
     """
-    name = readout or _readout(access)
+    name, _, normalise = (readout or _readout(access)).partition(":")
     if name not in STARTS:
         raise UsageError(f"unknown readout {name!r}; there are {', '.join(STARTS)}")
+    if normalise and (name != "label-likelihood" or normalise not in NORMALISE):
+        raise UsageError(f"readout {readout!r} is not understood; write label-likelihood or label-likelihood:bytes")
     needed = {"answer": "generates", "label-likelihood": "scores", "nearest-label": "embeds"}[name]
     if needed not in access:
         offered = ", ".join(access) or "nothing"
@@ -41,7 +44,8 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
         return Learned((text, Readout("answer")), signature, {"model": "generates"}, "manual")
     if signature.output != "class":
         raise AccessError("a likelihood can only tell classes apart; this task's output is free text")
-    return Learned((text, Readout("label-likelihood", LIKELIHOOD)), signature, {"model": "scores"}, "manual")
+    options = {**LIKELIHOOD, "normalise": normalise or LIKELIHOOD["normalise"]}
+    return Learned((text, Readout("label-likelihood", options)), signature, {"model": "scores"}, "manual")
 
 
 def _readout(access: Sequence[str]) -> str:
