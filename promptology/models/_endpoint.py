@@ -114,6 +114,7 @@ class Endpoint:
         """Run a fixed pool of workers over the requests and deliver outcomes as they come in."""
         if not requests:
             return
+        connection = self._connect()
         todo = iter(enumerate(requests))
         over = asyncio.Event()
 
@@ -130,7 +131,7 @@ class Endpoint:
                 worker.result()
         finally:
             over.set()
-            await asyncio.gather(*self._connect().leave(workers), return_exceptions=True)
+            await asyncio.gather(*connection.leave(workers), return_exceptions=True)
 
     async def _ask(self, request: Request, attempts: int, over: asyncio.Event) -> Outcome:
         """Ask once, and again after transient failures, `attempts` times at most.

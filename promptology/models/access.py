@@ -35,6 +35,13 @@ class Request:
     seed: int | None = None
     continuation: str | None = None
 
+    def __post_init__(self) -> None:
+        # Equal requests must be equal whatever they were built from, and hashable: one in flight is found by its value.
+        if not isinstance(self.stop, tuple):
+            object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not isinstance(self.messages, tuple):
+            object.__setattr__(self, "messages", tuple((role, content) for role, content in self.messages))
+
     @classmethod
     def user(cls, text: str, **settings: Any) -> Request:
         """Build a request of one user message."""
