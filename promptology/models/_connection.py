@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
 T = TypeVar("T")
+LONGEST_CONNECT = 30.0
+"""Seconds until a host that does not even take the connection counts as not there."""
 PROBE_EVERY = 5.0
 """Seconds at most between two looks whether a server is back."""
 
@@ -98,7 +100,7 @@ class Connection:
         from yarl import URL
 
         session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 30.0)),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout / 2, LONGEST_CONNECT)),
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
         )

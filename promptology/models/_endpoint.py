@@ -201,8 +201,9 @@ class Endpoint:
                     log.warning(f"{self.url} is gone ({got.words}); waiting for it, at most {self._patience:g} s")
                 continue
             async with outage.turn:
-                if connection.outage is not outage:
-                    continue  # it is back
+                if connection.outage is not outage:  # it is back
+                    await self._turn()  # not all that queued at once, where there is a rate limit
+                    continue
                 late = outage.lasted >= self._patience
                 if (wait := outage.next - time.monotonic()) > 0:
                     if late:

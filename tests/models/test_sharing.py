@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
 import time
 from typing import Any
@@ -13,6 +15,9 @@ from rough_server import RoughServer, drop, echo, error, hang, script
 from promptology.errors import ModelError
 from promptology.models.access import Answer, Failure, Outcome, Request
 from promptology.models.http import ChatEndpoint
+from promptology.run.handles import Handle
+from promptology.run.meter import Meter
+from promptology.run.store import memory_store
 
 FAST: dict[str, Any] = {"backoff": 0.01, "backoff_cap": 0.02}
 
@@ -81,22 +86,24 @@ def test_another_sample_seed_or_setting_is_another_request() -> None:
     assert [o.attempts for o in outcomes] == [1, 0, 1, 1, 1]
 
 
-def test_who_shares_is_not_cancelled_with_the_one_who_asked() -> None:
+def test_only_what_is_shared_outlives_the_one_who_asked() -> None:
     with RoughServer(script(echo, then=hang)) as server:
         endpoint = ChatEndpoint("m", server.url)
         leader = endpoint.generate([Request.user("first"), *several(3)])
         next(leader)
         until(lambda: server.in_flight == 3)
-        server.handler, server.latency = echo, 0.3
-        mine = Asking(endpoint, [Request.user("slow"), Request.user("q1")])
-        until(lambda: len(server.bodies) == 5)
+        mine = Asking(endpoint, [Request.user("q1"), Request.user("other")], attempts=1)
+        until(lambda: server.in_flight == 4)
         leader.close()  # type: ignore[attr-defined]
-        until(lambda: server.given_up == 2)  # q0 and q2; q1 is waited for
-        assert server.in_flight >= 1 and server.given_up == 2
-        endpoint.close()  # ends q1 without an answer: who shared it asks for itself, within its own attempts
-        first, shared = mine.result()
-    assert isinstance(shared, Answer) and shared.text == "q1" and shared.attempts == 1
-    assert first.attempts == 1 or isinstance(first, Failure)
+        until(lambda: server.given_up == 2)  # q0 and q2
+        time.sleep(0.05)
+        assert server.given_up == 2 and server.in_flight == 2
+        server.handler = echo
+        server.stop()  # cuts both; the attempt that failed was another's, so q1 has one of its own left
+        server.restart()
+        shared, other = mine.result()
+    assert isinstance(shared, Answer) and (shared.text, shared.attempts) == ("q1", 1)
+    assert isinstance(other, Failure) and other.attempts == 1
 
 
 def test_a_leader_that_left_still_answers_those_who_share() -> None:
@@ -138,6 +145,26 @@ def test_a_refusal_reaches_everyone_who_shares() -> None:
             thread.result()
     assert len(server.bodies) == 1
     assert all("refused: HTTP 401: wrong key" in str(t.error) for t in threads)
+
+
+def test_a_shared_call_is_charged_and_not_paid() -> None:
+    with RoughServer(latency=0.3) as server:
+        endpoint = ChatEndpoint("m", server.url)
+        meters: list[Meter] = []
+
+        def generate() -> None:
+            meters.append(meter := Meter(memory_store()))  # here: a store belongs to the thread that opened it
+            assert Handle(meter, "model", endpoint).generate(["q"]) == ["q"]
+
+        threads = [threading.Thread(target=generate) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert len(server.bodies) == 1
+    assert [m.charged.calls for m in meters] == [1, 1]
+    assert sorted(m.paid.calls for m in meters) == [0, 1]
+    assert meters[0].charged.tokens == meters[1].charged.tokens == 10
 
 
 # --- a server that goes away
@@ -218,3 +245,30 @@ def test_a_connection_that_is_dropped_is_an_attempt() -> None:
         ask(endpoint, several(1))
         (outcome,) = ask(endpoint, several(1, "r"), attempts=5)
     assert isinstance(outcome, Answer) and outcome.attempts == 3 and len(server.bodies) == 4
+
+
+def test_a_host_that_takes_no_connection_is_not_there() -> None:
+    with socket.socket() as listening, contextlib.ExitStack() as waiting:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(8):  # fill its queue: what comes then is neither taken nor refused
+            full = waiting.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(listening.getsockname())
+        port = listening.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(ModelError, match=r"nothing answers at .* \(no connection in time\)"):
+            ask(ChatEndpoint("m", f"http://127.0.0.1:{port}", timeout=1.0), several(1), attempts=5)
+        assert time.monotonic() - began < 2.0
+
+
+def test_the_rate_limit_holds_after_an_outage() -> None:
+    with RoughServer() as server:
+        endpoint = ChatEndpoint("m", server.url, rpm=1200, workers=8, **FAST)
+        ask(endpoint, several(1))
+        server.stop()
+        back = threading.Timer(0.6, server.restart)
+        back.start()
+        ask(endpoint, several(8, "r"))
+        back.join()
+    assert server.times[-1] - server.times[1] >= 6 * 0.05
