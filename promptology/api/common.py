@@ -57,6 +57,7 @@ def settings_of(
     nonce: str = "",
     expect: str = "",
     origin: Mapping[str, Any] | None = None,
+    readout: str = "",
     roles: Sequence[str] = ("model", "optimizer", "judge"),
 ) -> Settings:
     """Return checked run settings; `price` is (in, out) for every role, or a mapping by role."""
@@ -75,12 +76,15 @@ def settings_of(
         nonce if cache else nonce or new_nonce(),
         origin or {},
         expect,
+        readout,
     )
 
 
 def default_budget(model: Any) -> str:
     """Return the budget that is used, and said aloud, where none is given."""
-    return DEFAULT_BUDGET if "generates" in offers(model) else "200000passes"
+    offered = offers(model)
+    asked = "generates" in offered or ("scores" in offered and not getattr(model, "local", False))
+    return DEFAULT_BUDGET if asked else "200000passes"
 
 
 def open_all(helpers: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from promptology.evidence.protocols import VALIDATION_SHARE
 from promptology.methods.registry import create
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
+from promptology.prompts.learned import Learned
 from promptology.prompts.render import messages
 from promptology.prompts.start import start_from
 from promptology.run.budget import Budget
@@ -47,7 +48,10 @@ def plan(
     card = type(chosen).card
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
     learning: Cost | None = chosen.plan(task) if hasattr(chosen, "plan") else None
-    one = _prediction(task, model, run_settings)
+    start = start_from(task.signature, offers(model), run_settings.readout)
+    if learning and learning.calls and start.readout.type == "label-likelihood":
+        learning = None  # a method plans with one call per prediction
+    one = _prediction(task, model, start, run_settings)
     counts = _labelled(task)
     evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
@@ -71,16 +75,18 @@ def _labelled(task: Task) -> dict[str, int]:
     return {"validation": sum(i.labelled for i in task.validation), "test": len(task.test)}
 
 
-def _prediction(task: Task, model: Any, settings: Settings) -> Cost:
-    """Return the cost of one prediction by the start: a pass, or a call with the tokens it is likely to take."""
-    if "generates" not in offers(model) or getattr(model, "local", False):
-        return Cost(passes=1)
-    start = start_from(task.signature, ("generates",))
+def _prediction(task: Task, model: Any, start: Learned, settings: Settings) -> Cost:
+    """Return the cost of one prediction by the start: passes, or calls with the tokens they are likely to take."""
+    likelihood = start.readout.type == "label-likelihood"
+    each = len(task.signature.classes) if likelihood else 1
+    if start.roles["model"] == "embeds" or getattr(model, "local", False):
+        return Cost(passes=each)
     items = [*task.validation, *task.train, *task.test, *task.unlabeled][:200]
     size = sum(_bytes(start, item, task) for item in items) / max(len(items), 1)
     said = [len(str(i.target).encode()) for i in items if i.labelled and not i.sealed]
     out = sum(said) / len(said) if said else 200.0
-    tokens = Cost(1, math.ceil(size / BYTES_PER_TOKEN), math.ceil(out / BYTES_PER_TOKEN), estimated=True)
+    wrote = 1 if likelihood else math.ceil(out / BYTES_PER_TOKEN)
+    tokens = Cost(each, each * math.ceil(size / BYTES_PER_TOKEN), each * wrote, estimated=True)
     return _priced(tokens, settings.prices.get("model"))
 
 

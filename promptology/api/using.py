@@ -68,7 +68,9 @@ def evaluate(
     task = as_task(task, None if isinstance(prompt, Learned) else prompt, system)
     model = open_model(model)
     run_settings = settings_of(Budget({}) if budget is None else budget, **options)
-    learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
+    if isinstance(prompt, Learned) and run_settings.readout:
+        raise UsageError(f"a saved prompt has its own readout ({prompt.readout.type}); leave the other one out")
+    learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model), run_settings.readout)
     with using_store(store) as opened:
         meter = open_meter(opened, run_settings)
         handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))

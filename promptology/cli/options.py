@@ -40,7 +40,8 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD" or "module:function".',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER", "simulated:WORLD" '
+            'or "module:function".',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -61,6 +62,15 @@ class Common:
         O("--output", metavar="class|text", help="What a label is; by default labels that repeat are classes."),
     ] = None
     prompt: Annotated[str | None, O("--prompt", metavar="FILE|TEXT", help="Your current prompt: the start.")] = None
+    readout: Annotated[
+        str,
+        O(
+            "--readout",
+            metavar="NAME",
+            help="How the start reads the model: answer (it generates), label-likelihood (the likeliest class name, "
+            "for completions:...; label-likelihood:bytes per byte), nearest-label; default: by what the model offers.",
+        ),
+    ] = ""
     system: Annotated[str | None, O("--system", metavar="TEXT", help="System prompt of the start.")] = None
     optimizer: Annotated[
         str | None, O("--optimizer", metavar="MODEL", help="Model that writes prompts; default: --model.")
@@ -123,19 +133,9 @@ class Common:
 
     def open(self, source: str) -> Any:
         """Return a model from its text, with the connection settings of this command."""
-        from promptology.models.opening import model
-
-        if source.startswith("openai:"):
-            values = {
-                "rpm": self.rpm,
-                "workers": self.workers,
-                "timeout": self.timeout,
-                "key_env": self.key_env,
-            }
-            return model(source, **{k: v for k, v in values.items() if v is not None})
-        if source.partition(":")[0] not in ("hf", "simulated") and ":" in source:
-            return model(function(source), **({"workers": self.workers} if self.workers else {}))
-        return model(source)
+        return opened(
+            source, {"rpm": self.rpm, "workers": self.workers, "timeout": self.timeout, "key_env": self.key_env}
+        )
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""
@@ -160,6 +160,7 @@ class Common:
             "evidence_share": self.evidence_share,
             "missing": self.missing,
             "nonce": self.nonce,
+            "readout": self.readout,
         }
 
 
@@ -187,6 +188,19 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     wrapper.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*shared, *rest]}
     return wrapper
+
+
+def opened(source: str, settings: Mapping[str, Any]) -> Any:
+    """Return a model from its text; of the connection settings it gets those that were given and that it takes."""
+    from promptology.models.opening import REMOTE, model
+
+    kind = source.partition(":")[0]
+    given = {name: value for name, value in settings.items() if value is not None}
+    if kind in REMOTE:
+        return model(source, **given)
+    if kind not in ("hf", "simulated") and ":" in source:
+        return model(function(source), **{k: v for k, v in given.items() if k == "workers"})
+    return model(source)
 
 
 def function(source: str) -> Any:

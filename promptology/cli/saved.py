@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from promptology.cli.app import app
-from promptology.cli.options import function
-from promptology.cli.showing import clean, out, out_json, say
+from promptology.cli.options import opened
+from promptology.cli.showing import Watcher, clean, out, out_json, say
 from promptology.errors import UsageError
 
 APPLY = """Apply a saved prompt to texts or to a CSV.
@@ -45,29 +45,32 @@ def apply(
         Path | None,
         typer.Option("--out", metavar="FILE.csv", help="Where to write; default: standard output."),
     ] = None,
+    rpm: Annotated[float | None, typer.Option("--rpm", help="Requests per minute at most.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Requests in flight at most (default 16).")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds until a request counts as hung (default 120).")
+    ] = None,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
-    from promptology.models.opening import model as open_model
     from promptology.prompts.saving import load
 
     learned = load(folder)
     if not model:
         raise UsageError(f"apply needs --model; the prompt wants a model that {learned.roles.get('model')}")
-    kind = model.partition(":")[0]
-    opened = (
-        open_model(model, **({"key_env": key_env} if key_env else {}))
-        if kind == "openai"
-        else open_model(model if ":" not in model or kind in ("hf", "simulated") else function(model))
-    )
+    bound = opened(model, {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env})
     fields = [f.name for f in learned.signature.fields]
     if input is None and not texts:
         raise UsageError("apply needs texts or --input FILE")
     rows = _rows(input, text, fields) if input is not None else [_named(t, fields) for t in texts or []]
-    predictions = run_apply(learned, opened, [values for _, values in rows])
-    if getattr(opened, "simulated", False):
+    watcher = Watcher()
+    try:
+        predictions = run_apply(learned, bound, [values for _, values in rows], progress=watcher.progress)
+    finally:
+        watcher.close()
+    if getattr(bound, "simulated", False):
         say("note: the model is simulated")
     if missing := sum(predictions.missing):
         say(f"note: {missing} of {len(rows)} answers are missing")

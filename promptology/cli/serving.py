@@ -13,7 +13,10 @@ SIMULATE = """Serve the simulated chat model with an OpenAI-compatible interface
 
 Example: promptology simulate --port 8000 --world tickets --latency 0.05
 
-then: promptology fit --task tickets --model openai:simulated@http://127.0.0.1:8000/v1 --budget 300calls"""
+then: promptology fit --task tickets --model openai:simulated@http://127.0.0.1:8000/v1 --budget 300calls
+
+or: promptology evaluate --task tickets --model completions:simulated@http://127.0.0.1:8000/v1
+--readout label-likelihood"""
 
 
 @app.command(help=SIMULATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -38,14 +39,23 @@ def say(text: str) -> None:
     print(clean(text), file=sys.stderr)
 
 
-class Watcher:
-    """Shows a run as it goes: notes, a progress bar on a terminal, one line per recorded step."""
+class Watcher(logging.Handler):
+    """Shows a run as it goes: notes, a progress bar on a terminal, one line per recorded step.
+
+    Warnings of the logger "promptology" (a server that is waited for, say) are notes too.
+    """
 
     last_run = ""
 
     def __init__(self, quiet: bool = False) -> None:
+        super().__init__(logging.WARNING)
         self.bar = Bar(sys.stderr)
         self.quiet = quiet
+        logging.getLogger("promptology").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning as a note; it may come from another thread."""
+        self._line(f"note: {record.getMessage()}")
 
     def observe(self, event: str, values: Mapping[str, Any]) -> None:
         """Show an event of the run."""
@@ -74,7 +84,9 @@ class Watcher:
 
     def close(self) -> None:
         """Leave the terminal clean."""
+        logging.getLogger("promptology").removeHandler(self)
         self.bar.clear()
+        super().close()
 
 
 def _short(value: Any) -> str:

@@ -33,6 +33,7 @@ class Settings:
 
     `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
     off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
+    `readout`: how the start reads the model, where the default is not wanted.
     """
 
     budget: Budget
@@ -46,6 +47,7 @@ class Settings:
     nonce: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     expect: str = ""
+    readout: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], set
         "protocol": settings.protocol or "",
         "cache": settings.cache,
         "nonce": settings.nonce,
+        **({"readout": settings.readout} if settings.readout else {}),
     }
 
 
@@ -211,6 +214,7 @@ def _open(
         sources=sources,
         on_log=say,
         on_track=lambda label, n, total: say("track", {"label": label, "done": n, "total": total}),
+        readout=settings.readout,
     )
     return run, meter
 

@@ -1,4 +1,4 @@
-"""What goes over the wire of a chat-completions endpoint: addresses, secrets, request bodies and replies.
+"""What goes over the wire of an OpenAI-compatible endpoint: addresses, secrets, request bodies and chat replies.
 
 Nothing here sends anything or keeps state, so every rule can be read and tested on its own.
 """
@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from promptology.errors import UsageError
 from promptology.models.access import Answer, Request
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one per call
 SHOWN = 200  # characters of a server's message that are kept
 PORTS = {"http": 80, "https": 443}
 FORM = "write http://HOST:PORT/v1 or https://HOST/v1"
@@ -32,6 +33,14 @@ REFUSES = re.compile(
     r"|only the default"
 )
 RENAMES = re.compile(REFUSES.pattern + r"|instead|required|missing|\buse\b")
+
+
+# llama.cpp: "Only no echo is supported"; llama-cpp-python: "logprobs is not supported for models created with ..."
+NO_SCORES = re.compile(r"\b(echo|logprobs?|log-?probabilities|logits_all)\b")
+
+
+class CannotScore(Exception):
+    """A server answered as if no log-probabilities of the prompt had been asked for; every reply would be like it."""
 
 
 class Secrets:
@@ -90,10 +99,11 @@ class Reply(NamedTuple):
 
 
 def split_address(url: str) -> tuple[str, Secrets]:
-    """Return the base address, to which /chat/completions is appended, and user and password that stood in it.
+    """Return the base address, to which the endpoint's path is appended, and user and password that stood in it.
 
-    An address without a path gets /v1; one that ends in /chat/completions is taken as it stands. A query is refused:
-    it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a password.
+    An address without a path gets /v1; one that already ends in (/chat)/completions is taken as it stands. A query is
+    refused: it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a
+    password.
     """
     url = url.strip()
     try:
@@ -108,12 +118,12 @@ def split_address(url: str) -> tuple[str, Secrets]:
     if parts.query or parts.fragment:
         raise UsageError(f"the address of {parts.hostname} has a part after ? or #; leave it out")
     path = parts.path.rstrip("/")
-    path = path.removesuffix("/chat/completions") if path.endswith("/chat/completions") else path or "/v1"
+    bare = path.removesuffix("/completions").removesuffix("/chat") if path.endswith("/completions") else path or "/v1"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != PORTS[parts.scheme]:
         host = f"{host}:{port}"
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-    return urlunsplit((parts.scheme, host, path, "", "")), Secrets(login=login)
+    return urlunsplit((parts.scheme, host, bare, "", "")), Secrets(login=login)
 
 
 def is_local(host: str) -> bool:
@@ -144,20 +154,18 @@ class Dialect:
     temperature: bool = True
     seed: bool = True
 
-    def body(self, model: str, request: Request) -> bytes:
-        """Return the body of a request; the same request gives the same bytes."""
-        doc: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": role, "content": content} for role, content in request.messages],
-            self.limit: request.max_tokens,
-        }
+    def body(self, model: str, request: Request, **fields: Any) -> bytes:
+        """Return the body of a request; the same request gives the same bytes. `fields` stand in place of messages."""
+        if not fields:
+            fields["messages"] = [{"role": role, "content": content} for role, content in request.messages]
+        doc: dict[str, Any] = {"model": model, self.limit: request.max_tokens, **fields}
         if self.temperature:
             doc["temperature"] = request.temperature
         if self.seed and request.seed is not None:
             doc["seed"] = request.seed
         if request.stop:
             doc["stop"] = list(request.stop)
-        return json.dumps(doc, ensure_ascii=False).encode("utf-8", "replace")
+        return _to_json(doc).encode("utf-8", "replace")
 
     def corrected(self, body: bytes) -> Dialect:
         """Return the dialect that the body of a refusal asks for; the same one where it asks for nothing new."""
@@ -186,16 +194,45 @@ def read_reply(body: bytes, request: Request, attempt: int) -> tuple[Answer, boo
         truncated = choice.get("finish_reason") == "length"
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"malformed reply ({type(error).__name__})") from None
-    # A lone surrogate ("\\ud83d" without its other half) can be neither stored nor hashed as UTF-8.
-    text = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return answer_of(doc, whole(content), request, attempt, truncated)
+
+
+def whole(text: str) -> str:
+    """Return text that can be stored and hashed as UTF-8: a lone half of a surrogate pair is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def answer_of(
+    doc: dict[str, Any],
+    text: str,
+    request: Request,
+    attempt: int,
+    truncated: bool = False,
+    logprob: float | None = None,
+) -> tuple[Answer, bool]:
+    """Return an answer with the usage that a reply reports, or an estimate, and whether it is a simulation."""
     simulated = str(doc.get("system_fingerprint") or "").startswith("simulated")
-    usage = doc.get("usage")
-    read, wrote = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else (0, None)
-    if isinstance(read, int) and isinstance(wrote, int) and read >= 0 and wrote >= 0:
-        return Answer(text, read, wrote, False, attempt, truncated), simulated
+    read, wrote = usage(doc)
+    if wrote is not None:
+        return Answer(text, read, wrote, False, attempt, truncated, logprob), simulated
     size = sum(len(words.encode("utf-8", "replace")) for _, words in request.messages)
+    size += len((request.continuation or "").encode("utf-8", "replace"))
     estimate = math.ceil(size / 4), math.ceil(len(text.encode()) / 4)
-    return Answer(text, *estimate, True, attempt, truncated), simulated
+    return Answer(text, *estimate, True, attempt, truncated, logprob), simulated
+
+
+def usage(doc: dict[str, Any]) -> tuple[int, int | None]:
+    """Return the tokens in and out that a reply reports, (0, None) where it reports none that make sense."""
+    said = doc.get("usage")
+    read, wrote = (said.get("prompt_tokens"), said.get("completion_tokens")) if isinstance(said, dict) else (0, None)
+    if isinstance(read, int) and isinstance(wrote, int) and read >= 0 and wrote >= 0:
+        return read, wrote
+    return 0, None
+
+
+def refuses_scoring(status: int, body: bytes) -> bool:
+    """Whether an error says that a server gives no log-probabilities of the prompt."""
+    return status in (400, 422, 500, 501) and bool(NO_SCORES.search(server_error(body)[0].lower()))
 
 
 def server_error(body: bytes) -> tuple[str, str]:

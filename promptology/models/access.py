@@ -23,7 +23,8 @@ class Request:
     """One generation: messages and sampling settings.
 
     `sample` tells repeated samples of one request apart; `seed` is set by the run where sampling is on (temperature
-    above 0), derived from the run's seed and the sample index, and is sent to servers that take one.
+    above 0), derived from the run's seed and the sample index, and is sent to servers that take one. With a
+    `continuation` nothing is generated: the answer is log p(continuation | messages), for models that offer `Scores`.
     """
 
     messages: tuple[Message, ...]
@@ -32,6 +33,14 @@ class Request:
     stop: tuple[str, ...] = ()
     sample: int = 0
     seed: int | None = None
+    continuation: str | None = None
+
+    def __post_init__(self) -> None:
+        # Equal requests must be equal whatever they were built from, and hashable: one in flight is found by its value.
+        if not isinstance(self.stop, tuple):
+            object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not isinstance(self.messages, tuple):
+            object.__setattr__(self, "messages", tuple((role, content) for role, content in self.messages))
 
     @classmethod
     def user(cls, text: str, **settings: Any) -> Request:
@@ -41,7 +50,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text that a model returned, with its usage. `estimated`: the model did not report tokens."""
+    """Text that a model returned, with its usage. `estimated`: the model did not report tokens.
+
+    `attempts`: requests that were sent for it; 0 where an equal request was under way and its answer was shared.
+    `logprob`: of the continuation, in nats, where the request has one.
+    """
 
     text: str
     tokens_in: int = 0
@@ -49,11 +62,15 @@ class Answer:
     estimated: bool = True
     attempts: int = 1
     truncated: bool = False
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request without an answer. Transient failures may be tried again after `retry_after` seconds."""
+    """A request without an answer. Transient failures may be tried again after `retry_after` seconds.
+
+    `attempts`: requests that were sent for it; 0 where the server never saw one (it was gone), or another asked for it.
+    """
 
     reason: str
     transient: bool = True

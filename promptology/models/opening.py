@@ -9,7 +9,12 @@ from typing import Any
 from promptology.errors import UsageError
 from promptology.models.access import offers
 
-FORMS = 'write "minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD", or give a Python callable'
+FORMS = (
+    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER", "simulated:WORLD", '
+    "or give a Python callable"
+)
+REMOTE = ("openai", "completions")
+"""Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
 OPENAI = "https://api.openai.com/v1"
 
 
@@ -17,6 +22,7 @@ def model(source: Any, **options: Any) -> Any:
     """Open a frozen model.
 
     `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
+    "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
     "hf:FOLDER_OR_ID" (a sentence encoder); "simulated:WORLD" (a simulated chat model); a callable
     `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that
     already offers a protocol. Raises UsageError for anything else.
@@ -40,8 +46,8 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
         from promptology.models.sentence import minilm
 
         return minilm()
-    if kind == "openai" and rest:
-        from promptology.models.http import ChatEndpoint
+    if kind in REMOTE and rest:
+        from promptology.models.http import ChatEndpoint, CompletionsEndpoint
 
         # An address with its scheme begins at "@http"; else the last "@" separates it, since names such as
         # "org/model@revision" exist, and so do addresses with a login.
@@ -50,8 +56,8 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
         if not at:
             name, url = rest, OPENAI
         if not name or not url:
-            raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write openai:NAME@URL")
-        return ChatEndpoint(name, url, **options)
+            raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write {kind}:NAME@URL")
+        return (ChatEndpoint if kind == "openai" else CompletionsEndpoint)(name, url, **options)
     if kind == "hf" and rest:
         from promptology.models.sentence import SentenceEncoder
 
@@ -63,6 +69,6 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
         from promptology.models.simulated import from_spec
 
         return from_spec(rest)
-    near = difflib.get_close_matches(text, ["minilm", "openai:", "hf:", "simulated:"], 1, 0.5)
+    near = difflib.get_close_matches(text, ["minilm", "openai:", "completions:", "hf:", "simulated:"], 1, 0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
     raise UsageError(f"unknown model {text!r}: {hint}{FORMS}")

@@ -24,8 +24,8 @@ def to_messages(learned: Learned) -> str:
 def _rendered(learned: Learned, target: str) -> tuple[tuple[str, str], ...]:
     if learned.roles.get("model") != "generates":
         raise UsageError(
-            f"export to {target} needs a prompt for a model that generates; this one is read from embeddings "
-            f"({learned.readout.type}), so apply it with `promptology apply`"
+            f"export to {target} needs a prompt for a model that generates; this one needs a model that "
+            f"{learned.roles.get('model')} ({learned.readout.type}), so apply it with `promptology apply`"
         )
     blanks = {f.name: "{" + f.name + "}" for f in learned.signature.fields}
     return messages(learned, blanks, learned.signature)

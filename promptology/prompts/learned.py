@@ -112,8 +112,9 @@ class Demonstrations:
 class Readout:
     """How a model's output becomes a prediction: `type` names the code, `options` its settings.
 
-    Types: answer (parse a generated text), nearest-label (nearest label embedding), neighbour-vote (k nearest
-    demonstrations). A readout is bound to the classes of the task at hand, so it holds templates, not class names.
+    Types: answer (parse a generated text), label-likelihood (the likeliest class name after the prompt), nearest-label
+    (nearest label embedding), neighbour-vote (k nearest demonstrations). A readout is bound to the classes of the task
+    at hand, so it holds templates, not class names.
     """
 
     kind: ClassVar[str]

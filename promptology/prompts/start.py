@@ -10,20 +10,53 @@ from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import placeholders
 
 LABEL_FIELDS = ("label", "description")
+LIKELIHOOD = {"cue": "\n\nAnswer:", "choice": " {label}", "normalise": "none"}
+"""Options of readout label-likelihood.
+
+Options are compared by their likelihood behind a cue, as in Brown et al. 2020 (arXiv:2005.14165, section 2.4). The
+default "none" takes the probability of the whole name; "bytes" divides its logarithm by the length of the name, for
+names of very different lengths, and needs no tokenizer as their division by tokens does.
+"""
+NORMALISE = ("none", "bytes")
+STARTS = ("answer", "label-likelihood", "nearest-label")
 
 
-def start_from(signature: Signature, access: Sequence[str]) -> Learned:
-    """Return the start for a model with this access.
+def start_from(signature: Signature, access: Sequence[str], readout: str = "") -> Learned:
+    """Return the start for a model with this access, read the way that `readout` names (default: by the access).
 
-    A model that generates takes the instruction; one that only embeds takes nearest label names, or the instruction
-    as a label wording where it holds {label} or {description}. Raises AccessError or UsageError where neither fits.
+    A model that generates takes the instruction; one that only scores takes it too, and the likeliest class name is
+    the answer; one that only embeds takes nearest label names, or the instruction as a label wording where it holds
+    {label} or {description}. Raises AccessError or UsageError where none fits.
     """
-    if "generates" in access:
-        text = Text(signature.instruction or default_instruction(signature), signature.system)
-        return Learned((text, Readout("answer")), signature, {"model": "generates"}, "manual")
-    if "embeds" not in access:
+    name, _, normalise = (readout or _readout(access)).partition(":")
+    if name not in STARTS:
+        raise UsageError(f"unknown readout {name!r}; there are {', '.join(STARTS)}")
+    if normalise and (name != "label-likelihood" or normalise not in NORMALISE):
+        raise UsageError(f"readout {readout!r} is not understood; write label-likelihood or label-likelihood:bytes")
+    needed = {"answer": "generates", "label-likelihood": "scores", "nearest-label": "embeds"}[name]
+    if needed not in access:
         offered = ", ".join(access) or "nothing"
-        raise AccessError(f"a prompt needs a model that generates or embeds; this one offers {offered}")
+        raise AccessError(f"readout {name!r} needs a model that {needed}; what may be used here offers {offered}")
+    if name == "nearest-label":
+        return _nearest(signature)
+    text = Text(signature.instruction or default_instruction(signature), signature.system)
+    if name == "answer":
+        return Learned((text, Readout("answer")), signature, {"model": "generates"}, "manual")
+    if signature.output != "class":
+        raise AccessError("a likelihood can only tell classes apart; this task's output is free text")
+    options = {**LIKELIHOOD, "normalise": normalise or LIKELIHOOD["normalise"]}
+    return Learned((text, Readout("label-likelihood", options)), signature, {"model": "scores"}, "manual")
+
+
+def _readout(access: Sequence[str]) -> str:
+    for offered, name in (("generates", "answer"), ("scores", "label-likelihood"), ("embeds", "nearest-label")):
+        if offered in access:
+            return name
+    offered = ", ".join(access) or "nothing"
+    raise AccessError(f"a prompt needs a model that generates, scores or embeds; this one offers {offered}")
+
+
+def _nearest(signature: Signature) -> Learned:
     if signature.output != "class":
         raise AccessError("an embedding model can only tell classes apart; this task's output is free text")
     wording = signature.instruction or "{label}"

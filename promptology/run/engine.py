@@ -46,12 +46,13 @@ class Run:
         tasks: Mapping[str, Task] | None = None,
         on_log: Callable[[str, Mapping[str, Any]], None] | None = None,
         on_track: Callable[[str, int, int | None], None] | None = None,
+        readout: str = "",
     ) -> None:
         self.task = task
         self.tasks: Mapping[str, Task] = tasks or {task.name: task}
         self.sources = tuple(sources)
         self.seed = seed
-        self.start = start_from(task.signature, handles["model"].access)
+        self.start = start_from(task.signature, handles["model"].access, readout)
         self.kept: Learned | None = None
         self.history: list[dict[str, Any]] = []
         self.tally: Counter[str] = Counter()

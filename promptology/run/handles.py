@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from promptology.errors import AccessError
-from promptology.models.access import Answer, Message, Outcome, Request, Vectors, offers
+from promptology.errors import AccessError, UsageError
+from promptology.models.access import Answer, Generates, Message, Outcome, Request, Vectors, offers
+from promptology.models.byscore import ByScore
 from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
 from promptology.run.meter import Meter
@@ -64,8 +65,30 @@ class Handle:
 
     def outcomes(self, requests: Sequence[Request], fresh: bool = False) -> list[Outcome]:
         """Return the outcomes of requests, failures included."""
-        self._need("generates")
-        return self._meter.generate(self.role, self._model, requests, fresh)
+        for access in {"generates" if r.continuation is None else "scores" for r in requests} or {"generates"}:
+            self._need(access)
+        return self._meter.generate(self.role, self._answering, requests, fresh)
+
+    def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """Return log p(choice | prompt) in nats for each prompt and each of its choices, None where it is missing.
+
+        Each pair is one request: it is charged, cached and replayed as a generation is.
+        """
+        if len(prompts) != len(choices):
+            raise UsageError(f"score was given {len(prompts)} prompts and {len(choices)} lists of choices")
+        asked = [self.scoring(p, c) for p, some in zip(prompts, choices, strict=True) for c in some]
+        came = iter(self.outcomes(asked) if asked else [])
+        return [[logprob(next(came)) for _ in some] for some in choices]
+
+    def scoring(self, prompt: Prompt, continuation: str) -> Request:
+        """Return the request for log p(continuation | prompt); sampling settings of the role do not apply to it."""
+        settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "stop": (), "sample": 0, "seed": None}
+        return _request(prompt, {**settings, "continuation": continuation})
+
+    @property
+    def _answering(self) -> Generates:
+        """The model as the meter asks it; one that only scores answers by its `score`."""
+        return ByScore(self._model) if "generates" not in offers(self._model) else self._model
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, float32, shape (len(texts), dimension)."""
@@ -89,6 +112,11 @@ class Handle:
             raise AccessError(
                 f"role {self.role!r} ({self.name}) was used as a model that {access}; declared and offered: {offered}"
             )
+
+
+def logprob(outcome: Outcome) -> float | None:
+    """Return the log-probability of an outcome, None where it is missing."""
+    return outcome.logprob if isinstance(outcome, Answer) else None
 
 
 def _request(prompt: Prompt, settings: dict[str, Any]) -> Request:

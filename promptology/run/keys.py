@@ -44,7 +44,8 @@ class Keys:
     def key(self, role: str, model: Generates, r: Request) -> bytes:
         """Return the key of a request."""
         identity = getattr(model, "identity", model.name)
-        return self.hash([role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed])
+        parts = [role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed]
+        return self.hash(parts if r.continuation is None else [*parts, r.continuation])
 
     def hash(self, parts: list[Any]) -> bytes:
         """Return the hash of a JSON-like list, 16 bytes."""
@@ -55,16 +56,18 @@ class Keys:
 
 def encode(answer: Answer) -> bytes:
     """Return the stored form of an answer."""
-    body = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
+    body: list[Any] = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
+    if answer.logprob is not None:
+        body.append(answer.logprob)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def decode(body: bytes) -> Answer:
     """Read back what `encode` wrote."""
     try:
-        text, tokens_in, tokens_out, estimated, truncated = json.loads(body.decode("utf-8", "surrogatepass"))
+        text, tokens_in, tokens_out, estimated, truncated, *logprob = json.loads(body.decode("utf-8", "surrogatepass"))
     except (ValueError, TypeError):
         raise StoreError(
             "an answer in the store is damaged: put a copy of the store in its place, or move it away and start anew"
         ) from None
-    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated)
+    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated, *logprob)

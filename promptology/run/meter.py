@@ -309,8 +309,10 @@ class Meter:
 
 
 def _input_bound(request: Request) -> int:
-    """Return the most tokens that the messages of a request can be, but for what a chat template adds of its own."""
-    return 8 + sum(len(content.encode("utf-8", "surrogatepass")) + 8 for _, content in request.messages)
+    """Return the most tokens that what a request sends can be, but for what a chat template adds of its own."""
+    contents = [content for _, content in request.messages]
+    contents += [] if request.continuation is None else [request.continuation]
+    return 8 + sum(len(content.encode("utf-8", "surrogatepass")) + 8 for content in contents)
 
 
 def replace_seconds(cost: Cost, seconds: float) -> Cost:

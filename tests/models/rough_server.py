@@ -20,7 +20,7 @@ def completion(text: str | None = "ok", finish: str = "stop", **extra: Any) -> d
 
 
 def asked(doc: dict[str, Any]) -> str:
-    return str(doc["messages"][-1]["content"])
+    return str(doc["messages"][-1]["content"]) if "messages" in doc else str(doc["prompt"])
 
 
 async def echo(server: RoughServer, request: web.Request, doc: dict[str, Any]) -> web.StreamResponse:
@@ -113,12 +113,13 @@ class RoughServer:
         finally:
             self.in_flight -= 1
 
-    async def _start(self) -> None:
+    async def _start(self, port: int = 0) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)
+        app.router.add_post("/v1/completions", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     def __enter__(self) -> RoughServer:
@@ -129,6 +130,11 @@ class RoughServer:
     def stop(self) -> None:
         """Stop listening and cut what is open."""
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+
+    def restart(self) -> None:
+        """Listen again, on the same port."""
+        port = int(self.url.rpartition(":")[2])
+        asyncio.run_coroutine_threadsafe(self._start(port), self._loop).result(10)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

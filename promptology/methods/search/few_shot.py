@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
-from promptology.models.access import Generates
+from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
 
 
-@method("few-shot", family="search", learns="demonstrations", paper="arXiv:2005.14165", needs={"model": Generates})
+@method(
+    "few-shot", family="search", learns="demonstrations", paper="arXiv:2005.14165", needs={"model": Generates | Scores}
+)
 @dataclass(frozen=True)
 class FewShot:
     """Show random labelled examples, balanced over the classes."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
-from promptology.models.access import Embeds, Generates
+from promptology.models.access import Embeds, Generates, Scores
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 
 
-@method("manual", family="search", learns="nothing", needs={"model": Generates | Embeds}, labels=False)
+@method("manual", family="search", learns="nothing", needs={"model": Generates | Scores | Embeds}, labels=False)
 @dataclass(frozen=True)
 class Manual:
     """Use the current prompt as it is."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
-from promptology.models.access import Generates
+from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -34,7 +34,7 @@ REWORD = """Below is an instruction that is given to an assistant together with 
     "random-search",
     family="search",
     learns="text, demonstrations",
-    needs={"model": Generates, "optimizer": Generates},
+    needs={"model": Generates | Scores, "optimizer": Generates},
 )
 @dataclass(frozen=True)
 class RandomSearch:

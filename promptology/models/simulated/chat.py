@@ -22,7 +22,7 @@ PREFIX = 24
 
 
 class SimulatedChat:
-    """Offers `Generates`. Deterministic in seed, content and sample; keeps nothing between requests.
+    """Offers `Generates` and `Scores`. Deterministic in seed, content and sample; keeps nothing between requests.
 
     `solve`: best accuracy that a prompt can reach; `rewrite`: probability that a proposal adds a missing required
     sentence, else a harmful one; `judge`: probability that the judge names the better output; `bias`: probability that
@@ -65,9 +65,20 @@ class SimulatedChat:
         for n, r in enumerate(requests):
             if self.latency:
                 time.sleep(self.latency)
+            if r.continuation is not None:
+                prompt = "\n\n".join(content for _, content in r.messages)
+                value = self.score([prompt], [[r.continuation]])[0][0]
+                yield n, Answer("", tokens(r.messages) + count(r.continuation), 0, False, 1, False, value)
+                continue
             seed = r.seed if r.seed is not None else r.sample
             text, cut = shorten(self.reply(r.messages, seed, r.temperature), r.max_tokens)
             yield n, Answer(text, tokens(r.messages), count(text), False, 1, cut)
+
+    def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Return log p(choice | prompt); the class that the model would answer is the likeliest."""
+        from promptology.models.simulated.scoring import score
+
+        return [[score(self, p, c) for c in some] for p, some in zip(prompts, choices, strict=True)]
 
     def reply(self, messages: Sequence[Message], seed: int | None = None, temperature: float = 0.0) -> str:
         """Return the answer to these messages; `seed` matters only where the temperature is above 0."""
@@ -126,13 +137,35 @@ class SimulatedChat:
         prompt = text.replace(question, " ") if question else text[:at]
         if question is None:
             return self._guess(prompt, text[at:])
-        label = self._texts()[question]
-        others = sorted(set(self._texts().values()) - {label})
-        hard = self._rng("difficulty", question).random()
-        if hard >= self.accuracy(prompt) and others:
-            label = others[int(self._rng("mistake", question).integers(len(others)))]
+        label, _ = self._decide(prompt, question)
         asked = any(f.name == "name" for f in self.world.shown(prompt))
         return label if asked else f"I would file this under {label}."
+
+    def _decide(self, prompt: str, question: str) -> tuple[str, float]:
+        """Return the class that is answered to a known question, and by how much the prompt helps or falls short."""
+        label = self._texts()[question]
+        others = sorted(set(self._texts().values()) - {label})
+        margin = self.accuracy(prompt) - float(self._rng("difficulty", question).random())
+        if margin <= 0 and others:
+            label = others[int(self._rng("mistake", question).integers(len(others)))]
+        return label, abs(margin)
+
+    def beliefs(self, text: str) -> dict[str, float]:
+        """Return the probability of each class as the answer to a text; empty where the model knows no classes.
+
+        The class that it would answer leads the others by e to e^5, more the clearer the decision is.
+        """
+        found = self._find(text)
+        if found and self.world.name != "features":
+            top, margin = self._decide(text.replace(found[-1][1], " "), found[-1][1])
+            names = sorted(set(self._texts().values()))
+            weights = {name: math.exp(1 + 4 * margin) if name == top else 1.0 for name in names}
+        else:
+            names, question = [name for name, _ in _listed(text)], text[_last_paragraph(text.rpartition("\n\n")[0]) :]
+            top = self._guess(text, question) if names else ""
+            weights = {name: math.e if name == top else 1.0 for name in names}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
 
     def accuracy(self, prompt: str) -> float:
         """Return how often this prompt is answered right: base to top with the share of features it shows."""
@@ -141,10 +174,7 @@ class SimulatedChat:
 
     def _guess(self, prompt: str, question: str) -> str:
         """Answer a question the model does not know: the listed class that shares most words with it."""
-        listed = re.findall(r"^\s*[-*]\s*([^:\n]+?)\s*(?:$|:\s*(.*)$)", prompt, re.M)
-        if not listed:
-            match = re.search(r"one of:?\s*([^.\n]+)", prompt, re.I)
-            listed = [(part.strip(), "") for part in match[1].split(",")] if match else []
+        listed = _listed(prompt)
         if not listed:
             return " ".join(question.split()[:8]) or "yes"
         words = set(re.findall(r"\w+", question.casefold()))
@@ -211,6 +241,15 @@ class SimulatedChat:
 def _last_paragraph(text: str) -> int:
     """Return where the last paragraph begins, where a question that the model does not know stands."""
     return text.rstrip().rfind("\n\n") + 2 if "\n\n" in text.strip() else len(text)
+
+
+def _listed(prompt: str) -> list[tuple[str, str]]:
+    """Return the classes that a prompt lists, each with its description."""
+    listed: list[tuple[str, str]] = re.findall(r"^\s*[-*]\s*([^:\n]+?)\s*(?:$|:\s*(.*)$)", prompt, re.M)
+    if not listed:
+        match = re.search(r"one of:?\s*([^.\n]+)", prompt, re.I)
+        listed = [(part.strip(), "") for part in match[1].split(",")] if match else []
+    return listed
 
 
 def _masked(text: str, found: Sequence[tuple[int, str, str]], at: int) -> tuple[str, int]:

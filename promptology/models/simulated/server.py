@@ -1,4 +1,4 @@
-"""The simulated chat model over real HTTP, with an OpenAI-compatible interface."""
+"""The simulated model over real HTTP, with an OpenAI-compatible interface: chat, and completions with their echo."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 
 from promptology.errors import UsageError
 from promptology.models.simulated.chat import SimulatedChat, count, from_spec, shorten, tokens
+from promptology.models.simulated.scoring import text_completion
 
 HEADERS = {"X-Simulated": "true"}
 
 
 def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
-    """Return an aiohttp application: POST /v1/chat/completions, GET /v1/models, GET /stats (requests seen)."""
+    """Return an aiohttp application: POST /v1/chat/completions and /v1/completions, GET /v1/models, GET /stats."""
     from aiohttp import web
 
     seen: Counter[str] = Counter()
 
     async def complete(request: web.Request) -> web.Response:
+        answer = completion if request.path.endswith("/chat/completions") else text_completion
         try:
             doc = json.loads(await request.text())
-            reply = completion(chat, doc)
+            reply = answer(chat, doc)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             fault = {"error": {"message": f"malformed request: {error!r}", "type": "invalid_request_error"}}
             return web.json_response(fault, status=400, headers=HEADERS)
@@ -43,6 +45,7 @@ def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
 
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_post("/v1/completions", complete)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/stats", stats)
     return app
