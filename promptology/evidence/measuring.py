@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from promptology.data.items import Item
-from promptology.data.metrics import Metric
+from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded
 from promptology.predict import Predictions, Predictor, joined, predict_many
