@@ -58,9 +58,8 @@ def load_task(
     found = _tables(source, more)
     if found is None:
         given = {"text": text, "label": label, **more, "output": output, "classes": classes}
-        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None])
-        changed = task.with_metric(metric) if metric is not None else task
-        return changed.with_prompt(instruction or None, system or None) if instruction or system else changed
+        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None], metric)
+        return task.with_prompt(instruction or None, system or None) if instruction or system else task
     tables, notes = found
     main = tables["train"]
     if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
@@ -86,7 +85,7 @@ def load_task(
         metric=metric,
         name=name or _name(source),
         split_seed=split_seed,
-        notes=(*notes, *columns.notes, *([reading.note] if reading.note else []), *_leaks(rows)),
+        notes=(*notes, *columns.notes, *reading.notes, *_leaks(rows)),
     )
 
 
@@ -210,7 +209,7 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     return (f"{what}: the test is easier than it looks",)
 
 
-def _bundled(source: str, name: str | None, given: Sequence[str]) -> Task:
+def _bundled(source: str, name: str | None, given: Sequence[str], metric: Any) -> Task:
     if given:
         raise UsageError(
             f"bundled task {source!r} brings its own columns, classes and splits; leave out {', '.join(given)}"
@@ -227,4 +226,11 @@ def _bundled(source: str, name: str | None, given: Sequence[str]) -> Task:
             splits[row["split"]].append(Item(row["id"], {"text": row["text"]}, target, meta))
     classes = tuple(ClassLabel(c["name"], c.get("description", "")) for c in about["classes"])
     signature = Signature((Field("text"),), output, classes, about.get("instruction", ""))
-    return Task(splits["train"], splits["validation"], splits["test"], signature=signature, name=name or source)
+    return Task(
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        signature=signature,
+        metric=metric,
+        name=name or source,
+    )

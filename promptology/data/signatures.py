@@ -75,7 +75,7 @@ def _lists(cells: Sequence[tuple[Table, int, Mapping[str, Any]]], columns: Colum
     names = sorted({name for _, name in parts})
     copied = bool(parts) and all(stands_in(n, {c: row.get(c, "") for c in columns.text}) for row, n in parts)
     if looks_like_classes(names, len(cells)) and not copied:
-        return Reading("classes", note="labels are lists, so that an item may have several classes (--output classes)")
+        return Reading("classes", notes=("labels are lists: an item may have several classes (--output classes)",))
     table, line, _ = next(c for c in cells if listed(c[2].get(columns.label)) is not None)
     raise UsageError(
         f"{place(table, line)}: column {columns.label!r} holds a list; say what it is with --output: classes (several "
@@ -90,7 +90,7 @@ def _texts(labels: Sequence[Any], label: str, told: tuple[str, ...]) -> Reading:
     if texts and all(parts is not None for parts in as_json):
         names = {cell(p) for parts in as_json if parts for p in parts}
         if told or looks_like_classes(sorted(names), len(texts)):
-            return Reading("classes", classes=told, note="labels are JSON lists: an item may have several classes")
+            return Reading("classes", classes=told, notes=("labels are JSON lists: an item may have several classes",))
     found = find_separator(texts, told)
     parts = {p.strip() for text in texts for p in (text.split(found[0]) if found else ())}
     if not found or not (told or looks_like_classes(sorted(parts), len(texts))):
@@ -104,7 +104,7 @@ def _texts(labels: Sequence[Any], label: str, told: tuple[str, ...]) -> Reading:
         "classes",
         found[0],
         classes=told,
-        note=f"labels hold several classes parted by {found[0]!r} (--output class where each is one class)",
+        notes=(f"labels hold several classes parted by {found[0]!r} (--output class where each is one class)",),
     )
 
 

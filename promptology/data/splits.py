@@ -162,7 +162,7 @@ def _strata(items: Sequence[Item]) -> list[Groups]:
     groups: dict[str, list[int]] = {}
     for i, item in enumerate(items):
         groups.setdefault(json.dumps(dict(item.inputs), sort_keys=True, default=str), []).append(i)
-    labels = _keys(items)
+    labels = strata_keys(items)
     named = [label for label in labels if label is not None]
     free_text = len(set(named)) * 2 > len(named)
     strata: dict[tuple[bool, str], Groups] = {}
@@ -173,7 +173,7 @@ def _strata(items: Sequence[Item]) -> list[Groups]:
     return [strata[key] for key in sorted(strata)]
 
 
-def _keys(items: Sequence[Item]) -> list[str | None]:
+def strata_keys(items: Sequence[Item]) -> list[str | None]:
     """Return what each item is drawn by: its label, or the rarest of its labels; None where it has none."""
     lists = [listed(item._target) for item in items]
     counts = Counter(str(name) for names in lists if names is not None for name in dict.fromkeys(names))

@@ -20,14 +20,14 @@ class Reading(NamedTuple):
 
     `output`: a kind of output, None where labels are one class or one text each; `separator`: what parts the classes
     of a text cell; `candidates`: the input column of a ranking's candidates; `classes`: their names where they were
-    given; `note`: what was found out, for the user.
+    given; `notes`: what was found out, for the user.
     """
 
     output: str | None = None
     separator: str = ""
     candidates: str = ""
     classes: tuple[str, ...] = ()
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def listed(value: Any) -> list[Any] | None:

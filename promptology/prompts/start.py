@@ -10,6 +10,8 @@ from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import placeholders
 
 LABEL_FIELDS = ("label", "description")
+MARGIN = 0.05
+"""Cosine by which a class may lie below the best one and still apply, where several may."""
 
 
 def start_from(signature: Signature, access: Sequence[str]) -> Learned:
@@ -24,8 +26,9 @@ def start_from(signature: Signature, access: Sequence[str]) -> Learned:
     if "embeds" not in access:
         offered = ", ".join(access) or "nothing"
         raise AccessError(f"a prompt needs a model that generates or embeds; this one offers {offered}")
-    if signature.output != "class":
-        raise AccessError("an embedding model can only tell classes apart; this task's output is free text")
+    if signature.output not in ("class", "classes"):
+        what = {"spans": "spans", "ranking": "a ranking"}.get(signature.output, "free text")
+        raise AccessError(f"an embedding model can only tell classes apart; this task's output is {what}")
     wording = signature.instruction or "{label}"
     if signature.system:
         raise UsageError("an embedding model takes no system prompt")
@@ -34,8 +37,17 @@ def start_from(signature: Signature, access: Sequence[str]) -> Learned:
             "with an embedding model a prompt is a wording of the labels that holds {label} or {description}, "
             f"such as 'a message about {{label}}'; got {wording[:60]!r}"
         )
-    options = {"label_template": wording, "input_template": "{input}"}
-    return Learned((Readout("nearest-label", options),), signature, {"model": "embeds"}, "manual")
+    wordings = nearest_label(signature, wording, "{input}")
+    return Learned((wordings,), signature, {"model": "embeds"}, "manual")
+
+
+def nearest_label(signature: Signature, label: str, input: str, margin: float = MARGIN) -> Readout:
+    """Return the readout of these wordings; where several classes may apply, with the margin that tells which do."""
+    options: dict[str, str | float] = {"label_template": label, "input_template": input}
+    return Readout("nearest-label", {**options, "margin": margin} if signature.output == "classes" else options)
+
+
+ORDER = "Put the candidates in the right order."
 
 
 def default_instruction(signature: Signature) -> str:
@@ -43,4 +55,11 @@ def default_instruction(signature: Signature) -> str:
     names = " and ".join(f.name for f in signature.fields)
     if signature.output == "class":
         return f"Classify the {names}."
+    if signature.output == "classes":
+        return f"Name all classes that apply to the {names}."
+    if signature.output == "spans":
+        return f"List the parts of the {names} that are asked for."
+    if signature.output == "ranking":
+        others = [f.name for f in signature.fields if f.kind != "list"]
+        return f"Put the candidates in the right order for the {' and '.join(others)}." if others else ORDER
     return f"Give the right answer for the {names}."
