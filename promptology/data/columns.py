@@ -70,8 +70,9 @@ def place(table: Table, line: int) -> str:
     return f"{table.name} {unit} {line}"
 
 
-def make_items(table: Table, columns: Columns, labelled: bool, split: str, reading: Reading) -> list[Item]:
+def make_items(table: Table, columns: Columns, split: str, reading: Reading) -> list[Item]:
     """Return an item per row; raises UsageError, with the line, for missing cells and ids that appear twice."""
+    labelled = columns.label != "" and split != "unlabeled"
     needed = (*columns.text, *((columns.label,) if labelled else ()))
     for name in needed:
         if name not in table.columns:

@@ -50,14 +50,14 @@ def load_hub(source: str) -> Loaded:
 def split_name(source: str) -> tuple[str, str | None]:
     """Return name and configuration; a folder that exists is a name as a whole."""
     rest = source.removeprefix(HUB)
+    if not rest:
+        raise UsageError("hf: names no data set; write hf:NAME, hf:NAME:CONFIG or hf:FOLDER")
     if Path(rest).expanduser().is_dir():
         return str(Path(rest).expanduser()), None
     name, colon, config = rest.rpartition(":")
     if colon:
         folder = Path(name).expanduser()
         return (str(folder) if folder.is_dir() else name), config or None
-    if not rest:
-        raise UsageError("hf: names no data set; write hf:NAME, hf:NAME:CONFIG or hf:FOLDER")
     parts = rest.split("/")
     if len(parts) == 3 and all(parts) and not rest.startswith((".", "~")):
         return "/".join(parts[:2]), parts[2]

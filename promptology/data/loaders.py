@@ -67,14 +67,10 @@ def load_task(
         text = tuple(source[0].inputs) if text is None else text
         label = ("label" if "label" in main.columns else "") if label is None else label
     columns = choose_columns(main, text, label)
-    labelled = columns.label != ""
     reading = read_kind(tables, columns, output, classes)
-    rows = {
-        split: make_items(table, columns, labelled and split != "unlabeled", split, reading)
-        for split, table in tables.items()
-    }
+    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
     signature = make_signature(rows, columns, tables, reading, classes, instruction, system)
-    if not labelled:
+    if not columns.label:
         rows = _without_labels(rows, split_seed)
     return Task(
         rows["train"],

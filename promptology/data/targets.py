@@ -45,7 +45,7 @@ def as_list(value: Any) -> list[Any] | None:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             found = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if isinstance(found, list) else None
     return listed(value)

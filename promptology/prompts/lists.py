@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from promptology.data.targets import flat, in_order, stands_in
@@ -31,7 +32,8 @@ _ANSWER_LINE = re.compile(
     re.I | re.M,
 )
 _BULLET = re.compile(r"^\s*(?:[-*•–+]|\(?\d{1,3}[.):]|\(?[a-z][.)])\s+", re.I)
-_NUMBER = re.compile(r"^\D{0,12}?(\d+)\W*$")
+_PARTS = re.compile(r"[,;|]|\s(?:and|&)\s|^and\s")
+_NUMBER = re.compile(r"^\D{0,40}?(\d+)\W*$")
 
 
 def parse_classes(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
@@ -51,7 +53,7 @@ def parse_classes(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
     if listing is not None:
         return _sorted(listing, names)
     for value in values:
-        parts = [known[p] for p in map(normal_name, _parts(value)) if p in known]
+        parts = [known[p] for p in map(normal_name, _parts(value, known)) if p in known]
         if parts:
             return _sorted(parts + _opening(value, names), names)
     if any(normal_name(part) in NONE for value in values for part in _parts(value)):
@@ -90,7 +92,7 @@ def _json_lists(text: str) -> Iterator[Any]:
     while match := re.compile(r"[\[{]").search(text, at):
         try:
             value, at = decoder.raw_decode(text, match.start())
-        except ValueError:
+        except (ValueError, RecursionError):
             at = match.end()
             continue
         if isinstance(value, dict):
@@ -102,12 +104,19 @@ def _json_lists(text: str) -> Iterator[Any]:
             yield [value]
 
 
-def _parts(value: Any) -> list[str]:
-    """Return the entries of a list, or of a text parted by lines, commas, semicolons, bars; bullets are taken off."""
+def _parts(value: Any, known: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Return the entries of a list, or of a text parted by lines, commas, semicolons, bars; bullets are taken off.
+
+    Known names that hold such a sign themselves stay whole.
+    """
     if isinstance(value, list):
         return [str(v) for v in value if isinstance(v, str | int | float)]
-    parts = [_BULLET.sub("", part) for line in value.splitlines() for part in re.split(r"[,;|]", line)]
-    return [p for part in parts for p in re.split(r"\s(?:and|&)\s|^and\s", part) if p.strip()]
+    whole = sorted((n for n in known.values() if _PARTS.search(n)), key=len, reverse=True)
+    for i, name in enumerate(whole):
+        value = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"\0{i}\0", value, flags=re.I)
+    parts = [_BULLET.sub("", part) for line in value.splitlines() for part in _PARTS.split(line)]
+    shown = [re.sub("\0(\\d+)\0", lambda m: whole[int(m[1])] if int(m[1]) < len(whole) else "", p) for p in parts]
+    return [part for part in shown if part.strip()]
 
 
 def _all_known(value: Any, known: Mapping[str, str]) -> list[str] | None:
@@ -115,11 +124,7 @@ def _all_known(value: Any, known: Mapping[str, str]) -> list[str] | None:
     whole = known.get(normal_name(value)) if isinstance(value, str) else None
     if whole is not None:
         return [whole]
-    # A name may itself hold a comma, a bar or an "and": lines are tried whole before they are parted.
-    lines = [_BULLET.sub("", line) for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
-    if isinstance(value, str) and lines and all(normal_name(line) in known for line in lines):
-        return [known[normal_name(line)] for line in lines]
-    parts = [normal_name(part) for part in _parts(value)]
+    parts = [normal_name(part) for part in _parts(value, known)]
     found = [known[p] for p in parts if p in known]
     if isinstance(value, list):
         return found if found or all(p in NONE for p in parts) else None
@@ -135,7 +140,7 @@ def _closing_list(text: str, known: Mapping[str, str], names: Sequence[str]) -> 
     bulleted = False
     for line in reversed([line for line in text.splitlines() if line.strip()]):
         bullet = bool(_BULLET.match(line))
-        parts = [normal_name(p) for p in (*_parts(line), _BULLET.sub("", line))]
+        parts = [normal_name(p) for p in (*_parts(line, known), _BULLET.sub("", line))]
         here = [known[p] for p in parts if p in known]
         short = all(len(p.split()) <= width for p in parts[:-1])
         if not (bullet or (here and short and not bulleted)):
@@ -193,8 +198,8 @@ def parse_ranking(text: str, candidates: Sequence[str]) -> tuple[str, ...] | Non
     by_text = {_name(c): c for c in candidates}
     for value in _values(text):
         for way in _orders(value):
-            order = [_candidate(part, by_text, candidates) for part in way]
-            if (found := _complete([c for c in order if c is not None], candidates)) is not None:
+            order = [_candidate(part, by_text, candidates) for part in way if str(part).strip()]
+            if (found := _complete(order, candidates)) is not None:
                 return found
     lowered = flat(text)
     places = {c: lowered.find(flat(c)) for c in candidates}
@@ -224,7 +229,9 @@ def _candidate(part: Any, by_text: Mapping[str, str], candidates: Sequence[str])
     return candidates[number - 1] if 1 <= number <= len(candidates) else None
 
 
-def _complete(order: Sequence[str], candidates: Sequence[str]) -> tuple[str, ...] | None:
-    once = tuple(dict.fromkeys(order))
-    left = [c for c in candidates if c not in once]
-    return (*once, *left) if len(left) <= (1 if len(candidates) > 2 else 0) and len(once) == len(order) else None
+def _complete(order: Sequence[str | None], candidates: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the order with the one candidate that it leaves out; None where it is no order, or a part is unclear."""
+    said = [c for c in order if c is not None]
+    left = [c for c in candidates if c not in said]
+    whole = len(set(said)) == len(said) and (not left or (len(left) == 1 < len(said) and len(said) == len(order)))
+    return (*said, *left) if whole else None

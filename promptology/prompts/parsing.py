@@ -41,7 +41,7 @@ def _json_field(text: str, name: str) -> str | None:
         return None
     try:
         doc = json.loads(match[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     value = json_fields(doc).get(name.casefold()) if isinstance(doc, dict) else None
     return value if isinstance(value, str) else None
