@@ -38,11 +38,13 @@ class VectorPredictor(OneShot):
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
         """Return the class with the highest score for each item, or, where several may apply, all that do."""
         names = self.signature.class_names
+        if not items:
+            return Predictions([], [], [])
         scores = self._scores(self.handle.embed(self._inputs(items)))
         if self.signature.output == "classes":
             outputs: list[Any] = [tuple(names[j] for j in np.flatnonzero(row)) for row in self._apply(scores)]
         else:
-            outputs = [names[j] for j in scores.argmax(axis=1)] if len(items) else []
+            outputs = [names[j] for j in scores.argmax(axis=1)]
         raw: list[str | None] = [answer_text(output, self.signature) for output in outputs]
         return Predictions(outputs, [False] * len(items), raw, Cost(passes=len(items)), scores)
 
@@ -71,7 +73,7 @@ class NearestLabel(VectorPredictor):
 
     def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         margin = float(self.learned.readout.options.get("margin", MARGIN))
-        return np.asarray(scores >= scores.max(axis=1, keepdims=True, initial=-np.inf) - margin)
+        return np.asarray(scores >= scores.max(axis=1, keepdims=True) - margin)
 
 
 def label_values(label: ClassLabel) -> dict[str, str]:

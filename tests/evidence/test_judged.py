@@ -15,7 +15,7 @@ from promptology.prompts import Learned, Readout, Text
 from promptology.run.budget import Budget
 from promptology.run.handles import Handle
 from promptology.run.meter import Meter
-from promptology.run.store import memory_store
+from promptology.run.store import SQLiteStore, memory_store
 
 INPUTS = [f"question {n}" for n in range(40)]
 
@@ -102,6 +102,37 @@ def test_a_run_learns_and_measures_by_the_judge_within_its_budget():
     )
     assert len(grader.asked) == asked, "a run that is made again replays the judge's answers"
     assert same.evidence.found == result.evidence.found
+
+
+def test_a_run_that_dies_while_grading_goes_on_without_asking_twice(tmp_path):
+    task, method = unlabelled(), pt.RandomSearch(candidates=2, shots=0, items=10)
+
+    def run(grader, where):
+        store = SQLiteStore(tmp_path / where)
+        try:
+            helpers = {"optimizer": rewriter, "judge": pt.model(grader, identity="judge", chat=False)}
+            return pt.fit(task, writer, method, helpers=helpers, budget="200calls", store=store)
+        finally:
+            store.close()
+
+    whole = Grader()
+    expected = run(whole, "whole.sqlite")
+    first = Grader()
+
+    def dying(prompt):
+        if len(first.asked) == 25:
+            raise KeyboardInterrupt
+        return first(prompt)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dying, "torn.sqlite")
+    second = Grader()
+    result = run(second, "torn.sqlite")
+    assert result.learned.same_as(expected.learned)
+    assert result.evidence.found == expected.evidence.found
+    assert result.charged == expected.charged
+    # What was in flight when the process died is asked again: here a batch is sent one by one.
+    assert len(first.asked) + len(second.asked) <= len(whole.asked) + 1
 
 
 @pytest.mark.parametrize("limit", [3, 7, 20, 33, 64])
