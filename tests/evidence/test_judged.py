@@ -155,9 +155,9 @@ def test_tokens_are_reserved_for_answers_of_full_length():
     handles = {role: Handle(meter, role, pt.model(fn)) for role, fn in (("model", writer), ("judge", Grader()))}
     judge = referee(task.metric, handles, task.signature)
     predictor = bind(detailed(task), handles["model"])
-    worst = judge.worst([predictor], task.test[:2])
-    assert worst.calls == 2
-    assert worst.tokens_in > 2 * 4 * predictor.requests(task.test[:1])[0].max_tokens
+    worst = judge.worst([predictor], task.test[0])
+    assert worst.calls == 1
+    assert worst.tokens_in > 4 * predictor.requests(task.test[:1])[0].max_tokens
 
 
 def test_grades_that_do_not_come_are_missing_and_counted():
