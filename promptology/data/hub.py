@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import urllib.parse
 import urllib.request
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptology.data.extras import require
-from promptology.data.files import ALIASES, HUB, Table
+from promptology.data.files import ALIASES, HUB, SUFFIXES, Table
 from promptology.data.parquet import arrow_table
 from promptology.errors import UsageError
 
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 PATIENCE = 5.0
 """Seconds until the hub counts as out of reach."""
 
@@ -28,10 +30,11 @@ class Loaded(NamedTuple):
 
 
 def saved_by_datasets(folder: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`, or holds the shards in which data sets are published."""
-    markers = ("dataset_dict.json", "state.json")
-    shards = ("*-of-*.parquet", "data/*-of-*.parquet", "*/*-of-*.parquet")
-    return any((folder / m).is_file() for m in markers) or any(next(folder.glob(s), None) for s in shards)
+    """Whether a folder was written by `save_to_disk`, or holds shards (NAME-00000-of-00001.CSV) and no train file."""
+    if any((folder / marker).is_file() for marker in ("dataset_dict.json", "state.json")):
+        return True
+    own = any((folder / f"train{suffix}").is_file() for suffix in SUFFIXES)
+    return not own and any(_SHARD.search(p.name) for depth in ("*", "*/*") for p in folder.glob(depth))
 
 
 def load_hub(source: str) -> Loaded:
@@ -112,7 +115,9 @@ def _offline(datasets: Any, offline: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Keep bars and warnings of `datasets` off the terminal."""
+    """Keep bars and warnings of `datasets` off the terminal, and code that a data set brings from running."""
+    if hasattr(datasets.config, "HF_DATASETS_TRUST_REMOTE_CODE"):  # gone since 4.0, which runs none
+        datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
     bars, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()

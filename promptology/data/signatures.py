@@ -30,7 +30,8 @@ def read_kind(
     if columns.label == "":
         if output in ("classes", "class") and not told:
             raise UsageError(f"output {output!r} without a label column needs the names of the classes: classes=")
-        return Reading(output, classes=told)
+        rows = [row for table in tables.values() for row in table.rows]
+        return Reading(output, candidates=_candidates(rows, columns, True) if output == "ranking" else "", classes=told)
     cells = [
         (table, line, row)
         for split, table in tables.items()
@@ -142,8 +143,6 @@ def make_signature(
     kind = reading.output
     if kind is None:
         kind = "class" if classes is not None or repeated else "text"
-    elif kind in ("class", "classes") and classes is None and not names:
-        kind = "text"
     elif kind == "text" and classes is not None:
         kind = "class"
     if kind not in ("class", "classes"):
@@ -173,6 +172,8 @@ def _check_classes(
             f"classes= names {', '.join(map(repr, sorted(told))) or 'none'}"
             if given
             else f"every label in column {columns.label!r} is {names[0]!r}"
+            if names
+            else f"no label in column {columns.label!r} names a class"
         )
         raise UsageError(f"{source}: {why}; a classification task needs at least two classes")
     missing = "is not among classes=" if given else f"does not occur in {source}"

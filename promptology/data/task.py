@@ -24,11 +24,11 @@ class Task:
 
     `train`, `validation`, `test` and `unlabeled` take rows: `Item`s, mappings with a "label" key, (input, label)
     pairs, or plain strings (inputs without a label). Where only `train` is given, validation and test are drawn from
-    it, stratified by label, by `split_seed` (independent of any run's seed, so that a test split stays sealed over
-    repeated runs). A task may have no items at all, or no labels. Where labels are classes, numbers and booleans
-    become class names the way a file would show them ("1", "true"). Labels that are lists are several classes where
-    their names repeat, else several right texts; a `signature` says where they are spans or a ranking. `notes` tells
-    what a loader guessed or noticed.
+    it, stratified by label (an item of several classes by its rarest one), by `split_seed` (independent of any run's
+    seed, so that a test split stays sealed over repeated runs). A task may have no items at all, or no labels. Where
+    labels are classes, numbers and booleans become class names the way a file would show them ("1", "true"). Labels
+    that are lists are several classes where their names repeat, else several right texts; a `signature` says where
+    they are spans or a ranking. `notes` tells what a loader guessed or noticed.
 
     Raises UsageError for rows that cannot be read, duplicate ids, a single class, labels outside `classes`, or a
     metric that cannot score such answers;

@@ -83,6 +83,8 @@ def test_a_folder_that_load_dataset_reads(tmp_path):
         task = load_task(source, text="text", label="label")
         assert [len(s) for s in (task.train, task.validation, task.test)] == [13, 7, 9]
         assert task.signature.class_names == ("no", "yes")
+    (folder / "train.csv").write_text("text,label\na,x\nb,y\nc,x\nd,y\n")
+    assert load_task(folder).signature.class_names == ("x", "y"), "a folder with a train file is read as one"
     other = tmp_path / "plain"
     other.mkdir()
     (other / "train.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n' * 4)

@@ -115,6 +115,10 @@ def test_labels_outside_the_classes_are_told(tmp_path):
     one_line(["a class is a dict"], write(path, [{"text": "a", "label": [{}]}] * 3), output="classes")
     one_line(["a class is empty"], write(path, [{"text": "a", "label": [""]}] * 3), output="classes")
     one_line(["output is class, classes"], path, output="sets")
+    one_line(["no label in column 'label' names a class"], [{"text": "a", "label": []}] * 3, output="classes")
+    one_line(["'classes' without a label column", "classes="], ["a", "b"], label="", output="classes")
+    told = load_task(["a", "b"], label="", output="classes", classes=TAGS)
+    assert (told.signature.output, told.signature.class_names) == ("classes", TAGS)
 
 
 SENTENCES = [
@@ -149,6 +153,9 @@ def test_rankings_by_text_or_position(tmp_path, label):
     assert set(targets(task).values()) == {("two", "three", "one")}
     assert task.train[0].inputs["options"] == ("one", "two", "three")
     assert Signature.from_json(task.signature.to_json()) == task.signature
+    bare = load_task(path, text="query,options", label="", output="ranking")
+    assert bare.unlabeled[0].inputs["options"] == ("one", "two", "three")
+    assert bare.unlabeled[0].target is None
 
 
 @pytest.mark.parametrize(
