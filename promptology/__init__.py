@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from promptology.api import Comparison, Evaluation, Result, apply, compare, evaluate, fit, load
     from promptology.data.items import ClassLabel, Field, Item, Signature
+    from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
     from promptology.data.task import Task
     from promptology.errors import PromptologyError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "compare", "evaluate", "fit", "load"),
+    "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
     "promptology.data.task": ("Task",),
@@ -63,6 +65,7 @@ __all__ = [
     "Field",
     "Generates",
     "Item",
+    "JudgeMetric",
     "KNNDemos",
     "Learned",
     "Manual",

@@ -12,12 +12,13 @@ from promptology.data.items import Item
 from promptology.data.task import Task
 from promptology.evidence.documents import model_entry, task_entry
 from promptology.evidence.fitting import Settings, held_back
-from promptology.evidence.protocols import VALIDATION_SHARE
+from promptology.evidence.protocols import VALIDATION_SHARE, choosing_items
 from promptology.methods.registry import create
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
-from promptology.prompts.render import messages
+from promptology.prompts.outputs import answer_text
+from promptology.prompts.render import input_text, messages
 from promptology.prompts.start import start_from
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost, Price
@@ -51,7 +52,7 @@ def plan(
     start = start_from(task.signature, offers(model), run_settings.readout)
     if learning and learning.calls and start.readout.type == "label-likelihood":
         learning = None  # a method plans with one call per prediction
-    one = _prediction(task, model, start, run_settings)
+    one = _prediction(task, model, start, run_settings).plus(_grade(task, run_settings))
     counts = _labelled(task)
     evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
@@ -72,7 +73,7 @@ def plan(
 
 
 def _labelled(task: Task) -> dict[str, int]:
-    return {"validation": sum(i.labelled for i in task.validation), "test": len(task.test)}
+    return {"validation": len(choosing_items(task)), "test": len(task.test)}
 
 
 def _prediction(task: Task, model: Any, start: Learned, settings: Settings) -> Cost:
@@ -83,11 +84,24 @@ def _prediction(task: Task, model: Any, start: Learned, settings: Settings) -> C
         return Cost(passes=each)
     items = [*task.validation, *task.train, *task.test, *task.unlabeled][:200]
     size = sum(_bytes(start, item, task) for item in items) / max(len(items), 1)
-    said = [len(str(i.target).encode()) for i in items if i.labelled and not i.sealed]
+    shown = [answer_text(i.target, task.signature, i.inputs) for i in items if i.labelled and not i.sealed]
+    said = [len(text.encode("utf-8", "replace")) for text in shown]
     out = sum(said) / len(said) if said else 200.0
     wrote = 1 if likelihood else math.ceil(out / BYTES_PER_TOKEN)
     tokens = Cost(each, each * math.ceil(size / BYTES_PER_TOKEN), each * wrote, estimated=True)
     return _priced(tokens, settings.prices.get("model"))
+
+
+def _grade(task: Task, settings: Settings) -> Cost:
+    """Return the cost of a judge's grade of one answer, nothing where the metric needs no model."""
+    if not task.metric.needs:
+        return Cost()
+    questions = getattr(task.metric, "questions", None)
+    items = [*task.validation, *task.train, *task.test, *task.unlabeled][:50]
+    sources = [input_text(item.inputs, task.signature) for item in items]
+    texts = questions(sources, sources, [""] * len(items), task.signature.instruction) if questions else []
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts) / max(len(items), 1)
+    return _priced(Cost(1, math.ceil(size / BYTES_PER_TOKEN), 50, estimated=True), settings.prices.get("judge"))
 
 
 def _bytes(start: Any, item: Item, task: Task) -> int:

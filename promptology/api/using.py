@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from promptology.api.common import Progress, as_task, open_all, open_meter, settings_of, watched
-from promptology.data.items import digest
+from promptology.data.items import Item, digest
+from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded, UsageError
 from promptology.evidence.documents import model_entry, score_of, task_entry
@@ -19,6 +20,7 @@ from promptology.evidence.statistics import Interval, bootstrap_interval
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.predict import Predictions, bind
+from promptology.predict.judging import referee
 from promptology.prompts.learned import Learned
 from promptology.prompts.start import start_from
 from promptology.run.budget import Budget
@@ -61,7 +63,8 @@ def evaluate(
     """Measure one prompt: score with a 95 % bootstrap interval, parse rate, cost.
 
     `prompt`: a text, something learned, or nothing for the plain start. `split`: test (its opening is counted),
-    validation or train. Raises UsageError where the split has no labelled items.
+    validation or train. `helpers`: by role; a metric that needs a judge takes the task's own model without one. Raises
+    UsageError where the split has no labelled items and the metric needs them.
     """
     if split not in ("test", "validation", "train"):
         raise UsageError(f"unknown split {split!r}; there are test, validation and train")
@@ -73,16 +76,13 @@ def evaluate(
     learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model), run_settings.readout)
     with using_store(store) as opened:
         meter = open_meter(opened, run_settings)
-        handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))
-        predictor = bind(learned, handle, open_all(helpers), task.signature)
-        items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
-        if not items or not all(i.labelled for i in items):
-            raise UsageError(
-                f"task {task.name!r} has no labelled {split} items to score against; give --label or --test"
-            )
+        handles = _handles(meter, run_settings, model, open_all(helpers), task.metric)
+        judge = referee(task.metric, handles, task.signature)
+        predictor = bind(learned, handles["model"], {r: h for r, h in handles.items() if r != "model"}, task.signature)
+        items = _scored(task, split)
         with watched(progress) as shown:
             meter.on_progress = shown
-            both = measure(meter, [predictor], items)
+            both = measure(meter, [predictor], items, judge)
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
         openings = 0
@@ -95,6 +95,25 @@ def evaluate(
     interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)
     return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc)
+
+
+def _handles(
+    meter: Meter, settings: Settings, model: Any, helpers: Mapping[str, Any], metric: Metric
+) -> dict[str, Handle]:
+    """Return metered handles by role; a role that only the metric needs is the task's own model by default."""
+    models = {**{role: model for role in metric.needs}, "model": model, **helpers}
+    return {role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()}
+
+
+def _scored(task: Task, split: str) -> list[Item]:
+    """Return the items of a split in the task's random order; raises UsageError where the metric lacks their labels."""
+    items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
+    if not items or (getattr(task.metric, "labels", True) and not all(i.labelled for i in items)):
+        raise UsageError(
+            f"task {task.name!r} has no labelled {split} items to score against; give --label or --test, or let a "
+            "model grade the answers with --metric judge"
+        )
+    return items
 
 
 def _evaluation_document(
@@ -126,7 +145,10 @@ def _evaluation_document(
         "per_prediction": one.per_prediction.to_json(),
         "ledger": ledger_of(meter),
         "arms": [],
-        "notes": [f"{one.missing} answers are missing"] if one.missing else [],
+        "notes": [
+            *([f"{one.missing} answers are missing"] if one.missing else []),
+            *([f"{one.ungraded} grades of the judge could not be read"] if one.ungraded else []),
+        ],
     }
 
 

@@ -31,8 +31,9 @@ class Common:
         O(
             "--task",
             "-t",
-            metavar="FILE|FOLDER|NAME",
-            help="CSV, TSV, JSON or JSONL file, a folder of splits, or a bundled task.",
+            metavar="FILE|FOLDER|NAME|hf:NAME",
+            help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a bundled task, or hf:NAME[:CONFIG], "
+            "hf:FOLDER for what the datasets library loads.",
         ),
     ]
     model: Annotated[
@@ -54,12 +55,20 @@ class Common:
         O(
             "--metric",
             metavar="NAME|module:function",
-            help="accuracy, macro-f1, micro-f1, exact-match, token-f1, or your function.",
+            help="accuracy, macro-f1, micro-f1; jaccard, exact-match for several classes; exact-match, token-f1, "
+            "rouge-l, bleu for texts; span-f1 for spans; kendall-tau, ndcg, mrr for rankings; judge (a model grades, "
+            "see --judge); or your function. Default: what fits the answers.",
         ),
     ] = None
     output: Annotated[
         str | None,
-        O("--output", metavar="class|text", help="What a label is; by default labels that repeat are classes."),
+        O(
+            "--output",
+            metavar="class|classes|text|spans|ranking",
+            help="What a label is: one class, several (a list, or a text parted by ; | or ,), a text (a list: several "
+            "right ones), texts that stand in the input, the right order of the candidates in a --text column. "
+            "Default: labels that repeat are classes.",
+        ),
     ] = None
     prompt: Annotated[str | None, O("--prompt", metavar="FILE|TEXT", help="Your current prompt: the start.")] = None
     readout: Annotated[
@@ -76,7 +85,7 @@ class Common:
         str | None, O("--optimizer", metavar="MODEL", help="Model that writes prompts; default: --model.")
     ] = None
     judge: Annotated[
-        str | None, O("--judge", metavar="MODEL", help="Model that compares outputs; default: --model.")
+        str | None, O("--judge", metavar="MODEL", help="Model that compares or grades outputs; default: --model.")
     ] = None
     budget: Annotated[
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")

@@ -36,7 +36,7 @@ def apply(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to apply it to.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model, as in fit.")] = "",
     input: Annotated[
-        Path | None, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON or JSONL file.")
+        Path | None, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON, JSONL or Parquet file.")
     ] = None,
     text: Annotated[
         str | None, typer.Option("--text", metavar="COL[,COL]", help="Input columns, in the prompt's order.")
@@ -75,16 +75,33 @@ def apply(
     if missing := sum(predictions.missing):
         say(f"note: {missing} of {len(rows)} answers are missing")
     results = [
-        {**row, "prediction": output, **({"missing": True} if gone else {})}
+        {**_shown(row), "prediction": output, **({"missing": True} if gone else {})}
         for (row, _), output, gone in zip(rows, predictions.outputs, predictions.missing, strict=True)
     ]
     if as_json:
         return out_json({"predictions": results, "cost": predictions.cost.to_json()})
+    for result in results:
+        result["prediction"] = _as_text(result["prediction"], learned.signature)
     if input is None and out_file is None:
         for result in results:
-            out("" if result["prediction"] is None else str(result["prediction"]))
+            out(result["prediction"])
         return
     _write(results, out_file)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it is written beside its prediction: bytes (an image, say) by their size."""
+    return {k: f"<{len(v)} bytes>" if isinstance(v, bytes) else v for k, v in row.items()}
+
+
+def _as_text(prediction: Any, signature: Any) -> str:
+    """Return a prediction as text: one class or text as itself, several in the form that the prompt asks for."""
+    from promptology.prompts.outputs import answer_text
+
+    if prediction is None:
+        return ""
+    # An order is shown by the candidates themselves: their numbers mean nothing away from the input.
+    return answer_text(prediction, signature)
 
 
 def _named(value: str, fields: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -101,10 +118,16 @@ def _rows(path: Path, text: str | None, fields: list[str]) -> list[tuple[dict[st
     columns = [c.strip() for c in text.split(",")] if text else fields
     if len(columns) != len(fields):
         raise UsageError(f"--text names {len(columns)} columns; the prompt takes {len(fields)}: {', '.join(fields)}")
-    there = list(rows[0])
+    there = list(dict.fromkeys(key for row in rows for key in row))
     if lacking := [c for c in columns if c not in there]:
         raise UsageError(f"{path}: no column {', '.join(lacking)}; there are {', '.join(there)}; name them with --text")
-    return [(row, {f: row[c] for f, c in zip(fields, columns, strict=True)}) for row in rows]
+    values = [{f: row.get(c) for f, c in zip(fields, columns, strict=True)} for row in rows]
+    for n, given in enumerate(values, 1):
+        for field, column in zip(fields, columns, strict=True):
+            if not isinstance(given[field], str | int | float | list):
+                what = "nothing" if given[field] is None else f"a {type(given[field]).__name__}"
+                raise UsageError(f"{path} row {n}: column {column!r} holds {what}; it must hold a text")
+    return list(zip(rows, values, strict=True))
 
 
 def _write(results: list[dict[str, Any]], path: Path | None) -> None:

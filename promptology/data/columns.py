@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptology.data.files import Table, cell
 from promptology.data.items import Item
+from promptology.data.targets import Reading, listed, read_candidates, read_target
 from promptology.errors import UsageError
 
 LABEL_NAMES = ("label", "labels", "target", "class", "category", "intent", "sentiment", "answer", "output", "y")
 TEXT_NAMES = ("text", "sentence", "message", "input", "question", "content", "review", "document", "body", "x")
 # As CSV writers spell a missing value. "none" and "n/a" are class names that people use.
 NO_LABEL = ("", "nan", "null")
+LISTS = ("classes", "spans", "ranking", "text")
+"""Kinds of output whose labels may be lists."""
 
 
 class Columns(NamedTuple):
@@ -67,21 +70,27 @@ def place(table: Table, line: int) -> str:
     return f"{table.name} {unit} {line}"
 
 
-def make_items(table: Table, columns: Columns, labelled: bool, split: str) -> list[Item]:
+def make_items(table: Table, columns: Columns, split: str, reading: Reading) -> list[Item]:
     """Return an item per row; raises UsageError, with the line, for missing cells and ids that appear twice."""
+    labelled = columns.label != "" and split != "unlabeled"
     needed = (*columns.text, *((columns.label,) if labelled else ()))
     for name in needed:
         if name not in table.columns:
             raise UsageError(f"{table.name}: no column {name!r}; there are {', '.join(table.columns)}")
-    stem = Path(table.name).stem
+    stem = Path(table.name.partition(" [")[0]).stem
     # Two files of one name, and the lists of one JSON file, must not give items of two splits the same id.
     prefix = stem if split in ("train", stem) else f"{stem}-{split}"
     items: list[Item] = []
     seen: dict[str, int] = {}
     for row, line in zip(table.rows, table.lines, strict=True):
         where = place(table, line)
-        inputs = {name: _input(row.get(name), name, where) for name in columns.text}
-        target = _label(row.get(columns.label), columns.label, where) if labelled else None
+        inputs = {
+            name: read_candidates(row.get(name), name, where)
+            if name == reading.candidates
+            else _input(row.get(name), name, where)
+            for name in columns.text
+        }
+        target = _label(row.get(columns.label), columns.label, where, reading, inputs) if labelled else None
         id = f"{prefix}-{line}"
         if "id" in table.columns and "id" not in needed:
             id = cell(row.get("id")).strip()
@@ -102,18 +111,31 @@ def _input(value: Any, name: str, where: str) -> str:
     return _text(value, name, where)
 
 
-def _label(value: Any, name: str, where: str) -> str:
+def _label(value: Any, name: str, where: str, reading: Reading, inputs: Mapping[str, Any]) -> Any:
+    if reading.output in LISTS and listed(value) is not None:
+        return read_target(value, reading, inputs, f"{where}, column {name!r}")
     if _absent(value) or cell(value).strip().casefold() in NO_LABEL:
+        none = ", write none where nothing applies," if reading.output in ("classes", "spans") else ""
         raise UsageError(
-            f"{where}: the label in column {name!r} is missing ({cell(value)!r}); fill it in or delete the row"
+            f"{where}: the label in column {name!r} is missing ({cell(value)!r}); fill it in{none} or delete the row"
         )
+    if reading.output in ("classes", "spans", "ranking"):
+        return read_target(value, reading, inputs, f"{where}, column {name!r}")
     return _text(value, name, where).strip()
 
 
 def _text(value: Any, name: str, where: str) -> str:
+    if isinstance(value, bytes | bytearray | memoryview) or (isinstance(value, dict) and _bytes(value)):
+        raise UsageError(
+            f"{where}: column {name!r} holds bytes (an image or a sound?), which are no text; name another"
+        )
     if isinstance(value, list | tuple | dict):
         raise UsageError(f"{where}: column {name!r} holds a {type(value).__name__}; it must hold one text or number")
     return cell(value)
+
+
+def _bytes(value: dict[Any, Any]) -> bool:
+    return any(isinstance(v, bytes | bytearray) for v in value.values())
 
 
 def _absent(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Reading tables: CSV, TSV, JSON and JSONL into rows, each fault one line with file and line number."""
+"""Reading tables: CSV, TSV, JSON, JSONL and Parquet into rows, each fault one line with file and line number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from promptology.errors import UsageError
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+HUB = "hf:"
+# As data sets and folders name their splits.
+ALIASES: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "test": "test",
+    **dict.fromkeys(("unlabeled", "unlabelled", "unsupervised"), "unlabeled"),
+}
 MISSING = {"", "nan", "null", "none", "n/a", "na"}
 
 
@@ -26,7 +34,7 @@ class Table(NamedTuple):
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Return the rows of a CSV, TSV, JSON or JSONL file; raises UsageError where it cannot be read."""
+    """Return the rows of a CSV, TSV, JSON, JSONL or Parquet file; raises UsageError where it cannot be read."""
     return read_table(path).rows
 
 
@@ -35,6 +43,10 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: files of type {path.suffix or '(none)'} are not read; use {', '.join(SUFFIXES)}")
+    if path.suffix.lower() == ".parquet":
+        from promptology.data.parquet import read_parquet
+
+        return read_parquet(path)
     text = _text(path)
     if not text.strip():
         raise UsageError(f"{path} is empty")

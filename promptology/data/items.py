@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from promptology.errors import SealedSplitError, UsageError
 
-FIELD_KINDS: Final = ("text", "image", "video", "table")
-OUTPUT_KINDS: Final = ("class", "classes", "text", "image", "mask", "boxes", "ranking", "none")
+FIELD_KINDS: Final = ("text", "list", "image", "video", "table")
+OUTPUT_KINDS: Final = ("class", "classes", "text", "spans", "ranking", "image", "mask", "boxes", "none")
 
 
 class _Sealed:
@@ -45,7 +45,12 @@ class Item:
 
     @property
     def target(self) -> Any:
-        """The right answer: a class name, a list of them, a text; None where the item has no label."""
+        """The right answer; None where the item has no label.
+
+        By the signature's output: class, the class's name; classes, a tuple of names in the signature's order, empty
+        where none applies; text, a text, or a tuple of texts of which each is right; spans, a tuple of texts that stand
+        in the input; ranking, a tuple of the candidates, the best first.
+        """
         if self._target is SEALED:
             raise SealedSplitError(f"the label of test item {self.id!r} is sealed: only evidence opens it")
         return self._target
@@ -78,7 +83,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """An input field: its name and its kind (text, image, video or table)."""
+    """An input field: its name and its kind (text, list, image, video or table).
+
+    A list holds the candidates of a ranking, each a text.
+    """
 
     name: str
     kind: str = "text"
@@ -112,11 +120,18 @@ class Signature:
             raise UsageError(f"unknown output kind {self.output!r}; use one of {', '.join(OUTPUT_KINDS)}")
         if self.output in ("class", "classes") and not self.classes:
             raise UsageError("a signature that outputs classes needs their names")
+        if self.output == "ranking" and not self.candidates:
+            raise UsageError("a signature that outputs a ranking needs a field of kind list: its candidates")
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order that fixes label indices."""
         return tuple(c.name for c in self.classes)
+
+    @property
+    def candidates(self) -> str:
+        """Name of the field that holds a ranking's candidates; empty where there is none."""
+        return next((f.name for f in self.fields if f.kind == "list"), "")
 
     def with_prompt(self, instruction: str | None = None, system: str | None = None) -> Signature:
         """Return a copy that starts from this prompt."""

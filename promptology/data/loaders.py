@@ -1,4 +1,4 @@
-"""Loading tasks: files, folders of splits, bundled tasks, Python rows."""
+"""Loading tasks: files, folders of splits, data sets of the hub, bundled tasks, Python rows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptology.data.columns import Columns, choose_columns, make_items, place
-from promptology.data.files import SUFFIXES, Table, read_rows, read_splits, read_table, table_of
+from promptology.data.columns import choose_columns, make_items
+from promptology.data.files import ALIASES, HUB, SUFFIXES, Table, read_rows, read_splits, read_table, table_of
 from promptology.data.items import ClassLabel, Field, Item, Signature
+from promptology.data.signatures import make_signature, read_kind
 from promptology.data.splits import DEFAULT_SHARES, hold_out
-from promptology.data.task import SPLITS, Task, looks_like_classes
+from promptology.data.task import SPLITS, Task
 from promptology.errors import UsageError
 
 __all__ = ["bundled_tasks", "load_task", "read_rows"]
@@ -43,34 +44,33 @@ def load_task(
 ) -> Task:
     """Load a task.
 
-    `source`: a CSV, TSV, JSON or JSONL file; a folder with train, validation, test, unlabeled files; a bundled name;
-    or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input
-    columns; `label`: label column, "" for data without labels. Columns not named are guessed only where the guess is
-    unique, and told in `task.notes`. `output`: class or text, where the labels leave it open; by default labels that
-    repeat are classes. `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits
-    are drawn. Without labels all inputs go to `unlabeled`, but for 40 % held out as `test`. Raises UsageError.
+    `source`: a CSV, TSV, JSON, JSONL or Parquet file; a folder with train, validation, test, unlabeled files;
+    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; or rows
+    (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input columns;
+    `label`: label column, "" for data without labels. Columns not named are guessed only where the guess is unique,
+    and told in `task.notes`. `output`: what a label is, where the labels leave it open: class (by default, labels that
+    repeat), classes (several apply: lists, or texts with ; | or ,), text (a list: several right answers), spans (texts
+    that stand in the input), ranking (the candidates of an input column in the right order, or their positions).
+    `test`, `validation`, `unlabeled`: further files or rows; without `test`, splits are drawn. Without labels all
+    inputs go to `unlabeled`, but for 40 % held out as `test`. Raises UsageError.
     """
     more = {"test": test, "validation": validation, "unlabeled": unlabeled}
-    tables = _tables(source, more)
-    if tables is None:
+    found = _tables(source, more)
+    if found is None:
         given = {"text": text, "label": label, **more, "output": output, "classes": classes}
-        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None])
-        changed = task.with_metric(metric) if metric is not None else task
-        return changed.with_prompt(instruction or None, system or None) if instruction or system else changed
-    if output not in (None, "class", "text"):
-        raise UsageError(f"output is class or text, not {output!r}")
+        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None], metric)
+        return task.with_prompt(instruction or None, system or None) if instruction or system else task
+    tables, notes = found
     main = tables["train"]
     if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
         # Items say themselves what is input and what is label.
         text = tuple(source[0].inputs) if text is None else text
         label = ("label" if "label" in main.columns else "") if label is None else label
     columns = choose_columns(main, text, label)
-    labelled = columns.label != ""
-    rows = {
-        split: make_items(table, columns, labelled and split != "unlabeled", split) for split, table in tables.items()
-    }
-    signature = _signature(rows, columns, tables, output, classes, instruction, system)
-    if not labelled:
+    reading = read_kind(tables, columns, output, classes)
+    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
+    signature = make_signature(rows, columns, tables, reading, classes, instruction, system)
+    if not columns.label:
         rows = _without_labels(rows, split_seed)
     return Task(
         rows["train"],
@@ -81,7 +81,7 @@ def load_task(
         metric=metric,
         name=name or _name(source),
         split_seed=split_seed,
-        notes=(*columns.notes, *_leaks(rows)),
+        notes=(*notes, *columns.notes, *reading.notes, *_leaks(rows)),
     )
 
 
@@ -95,24 +95,31 @@ def _without_labels(rows: dict[str, list[Item]], seed: int) -> dict[str, list[It
 
 
 def _name(source: Any) -> str:
+    if isinstance(source, str) and source.startswith(HUB):
+        return source.removeprefix(HUB).rstrip("/").rpartition("/")[2] or "task"
     return Path(source).stem if isinstance(source, str | Path) else "task"
 
 
-def _tables(source: Any, more: Mapping[str, Any]) -> dict[str, Table] | None:
-    """Return a table per split; None where the source is the name of a bundled task."""
+def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tuple[str, ...]] | None:
+    """Return a table per split, and notes; None where the source is the name of a bundled task."""
     extra = {split: _table(given, split) for split, given in more.items() if given is not None}
     if isinstance(source, Mapping):
         _check_splits(source, "the mapping given as task")
-        return {**{split: _table(rows, split) for split, rows in source.items()}, **extra}
+        return {**{split: _table(rows, split) for split, rows in source.items()}, **extra}, ()
     if not isinstance(source, str | Path):
-        return {"train": _table(source, "train"), **extra}
+        return {"train": _table(source, "train"), **extra}, ()
     path = Path(source)
-    if path.is_dir():
-        return {**_folder(path), **extra}
+    if str(source).startswith(HUB) or path.is_dir():
+        from promptology.data.hub import load_hub, saved_by_datasets
+
+        if not path.is_dir() or saved_by_datasets(path):
+            loaded = load_hub(str(source))
+            return {**loaded.tables, **extra}, loaded.notes
+        return {**_folder(path), **extra}, ()
     if path.is_file():
         splits = read_splits(path)
         _check_splits(splits or ["train"], str(path))
-        return {**(splits or {"train": read_table(path)}), **extra}
+        return {**(splits or {"train": read_table(path)}), **extra}, ()
     if str(source) in bundled_tasks():
         return None
     if path.suffix or len(path.parts) > 1:
@@ -120,7 +127,7 @@ def _tables(source: Any, more: Mapping[str, Any]) -> dict[str, Table] | None:
     near = difflib.get_close_matches(str(source), bundled_tasks(), 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
-    raise UsageError(f"unknown task {str(source)!r}: {hint}give a file, a folder, or a bundled task ({there})")
+    raise UsageError(f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, or a bundled task ({there})")
 
 
 def _check_splits(splits: Iterable[Any], where: str) -> None:
@@ -145,10 +152,11 @@ def _no_file(path: Path, what: str) -> UsageError:
 def _folder(path: Path) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for split in SPLITS:
-        files = [path / f"{split}{suffix}" for suffix in SUFFIXES if (path / f"{split}{suffix}").is_file()]
+        names = [split, *(name for name, known in ALIASES.items() if known == split != name)]
+        files = [p for name in names for suffix in SUFFIXES if (p := path / f"{name}{suffix}").is_file()]
         if len(files) > 1:
-            names = ", ".join(f.name for f in files)
-            raise UsageError(f"{path}: more than one file for {split}: {names}; leave one there")
+            there = ", ".join(f.name for f in files)
+            raise UsageError(f"{path}: more than one file for {split}: {there}; leave one there")
         if files:
             tables[split] = read_table(files[0])
     if "train" not in tables:
@@ -187,44 +195,6 @@ def _row(row: Any) -> Any:
     return {"text": row} if isinstance(row, str) else row
 
 
-def _signature(
-    rows: dict[str, list[Item]],
-    columns: Columns,
-    tables: dict[str, Table],
-    output: str | None,
-    classes: Sequence[str | ClassLabel] | None,
-    instruction: str,
-    system: str,
-) -> Signature:
-    fields = tuple(Field(c) for c in columns.text)
-    known = [i for split in ("train", "validation") for i in rows.get(split, []) if i.labelled]
-    names = sorted({str(i.target) for i in known})
-    repeated = bool(names) and looks_like_classes(names, len(known))
-    if classes is None and (output == "text" or not ((names and output == "class") or repeated)):
-        return Signature(fields, "text", (), instruction, system)
-    labels = tuple(
-        c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in (names if classes is None else classes)
-    )
-    told = {c.name for c in labels}
-    source = tables["train"].name
-    if len(told) < 2:
-        why = (
-            f"every label in column {columns.label!r} is {names[0]!r}"
-            if classes is None
-            else f"classes= names {', '.join(map(repr, sorted(told))) or 'none'}"
-        )
-        raise UsageError(f"{source}: {why}; a classification task needs at least two classes")
-    missing = f"does not occur in {source}" if classes is None else "is not among classes="
-    for split, items in rows.items():
-        for item in items:
-            if item.labelled and item.target not in told:
-                raise UsageError(
-                    f"{place(tables[split], item.meta['line'])}: label {item.target!r} {missing}; the classes are "
-                    f"{', '.join(sorted(told)[:8])}{', ...' if len(told) > 8 else ''}"
-                )
-    return Signature(fields, "class", labels, instruction, system)
-
-
 def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     """Warn of test inputs that training data holds too."""
     seen = {tuple(i.inputs.values()) for split in ("train", "validation") for i in rows.get(split, [])}
@@ -235,17 +205,28 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     return (f"{what}: the test is easier than it looks",)
 
 
-def _bundled(source: str, name: str | None, given: Sequence[str]) -> Task:
+def _bundled(source: str, name: str | None, given: Sequence[str], metric: Any) -> Task:
     if given:
         raise UsageError(
             f"bundled task {source!r} brings its own columns, classes and splits; leave out {', '.join(given)}"
         )
     about = json.loads((BUNDLED / f"{source}.json").read_text(encoding="utf-8"))
+    output = about.get("output", "class")
+    label = "labels" if output == "classes" else "label"
     splits: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
     for line in (BUNDLED / f"{source}.jsonl").read_text(encoding="utf-8").split("\n"):
         if line:
             row = json.loads(line)
-            splits[row["split"]].append(Item(row["id"], {"text": row["text"]}, row["label"]))
-    classes = tuple(ClassLabel(c["name"], c["description"]) for c in about["classes"])
-    signature = Signature((Field("text"),), "class", classes, about.get("instruction", ""))
-    return Task(splits["train"], splits["validation"], splits["test"], signature=signature, name=name or source)
+            target = tuple(row[label]) if output == "classes" else row[label]
+            meta = {key: value for key, value in row.items() if key not in ("id", "split", "text", label)}
+            splits[row["split"]].append(Item(row["id"], {"text": row["text"]}, target, meta))
+    classes = tuple(ClassLabel(c["name"], c.get("description", "")) for c in about["classes"])
+    signature = Signature((Field("text"),), output, classes, about.get("instruction", ""))
+    return Task(
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        signature=signature,
+        metric=metric,
+        name=name or source,
+    )

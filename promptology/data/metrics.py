@@ -1,4 +1,4 @@
-"""Metrics: how one answer is scored and how a set of answers is summed up."""
+"""Metrics by name, those of classes and texts: how one answer is scored and how a set of answers is summed up."""
 
 from __future__ import annotations
 
@@ -11,89 +11,58 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Signature
+from promptology.data.scoring import ByItem, Metric, normalise, ratio, references, resample, set_f1, times
 from promptology.errors import UsageError
+
+__all__ = [
+    "F1",
+    "FITTING",
+    "METRICS",
+    "Accuracy",
+    "ExactMatch",
+    "FunctionMetric",
+    "Metric",
+    "TokenF1",
+    "as_metric",
+    "default_metric",
+    "metric",
+    "must_fit",
+    "normalise",
+    "resample",
+]
 
 _WORD = re.compile(r"\w+")
 
 
-@runtime_checkable
-class Metric(Protocol):
-    """Scores predictions against targets; larger is better, 1 is perfect.
-
-    `name` is the primary figure's name. `decomposes`: the primary figure is the mean of `item` over the items, which
-    is what racing and McNemar's test need. `needs`: protocols of the models it uses, per role. A metric may offer
-    `resampled(predictions, targets, indices)`, see `resample`, and a textual `feedback`.
-    """
-
-    name: str
-    decomposes: bool
-    needs: Mapping[str, Any]
-
-    def item(self, prediction: Any, target: Any) -> float:
-        """Score one prediction; an unparsable one arrives as None and is wrong."""
-        ...
-
-    def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
-        """Return named figures, the primary one first; they are NaN where there are no items."""
-        ...
+def must_fit(metric: Metric, signature: Signature) -> None:
+    """Raise UsageError where a metric cannot score this kind of output, with the names of those that can."""
+    kinds = getattr(metric, "outputs", None)
+    if kinds is None or signature.output in kinds:
+        return
+    what = {"class": "one class", "classes": "sets of classes", "text": "texts", "spans": "spans", "ranking": "orders"}
+    raise UsageError(
+        f"metric {metric.name} scores {' or '.join(what.get(k, k) for k in kinds)}; the answers of this task are "
+        f"{what.get(signature.output, signature.output)}: use {', '.join(FITTING.get(signature.output, ()))}"
+    )
 
 
-def resample(
-    metric: Metric, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the primary figure, shape (R,), for each row of resampled item positions, shape (R, n).
-
-    Uses the metric's own `resampled` where it has one, else the scores of the items where the figure is their mean,
-    else `aggregate` row by row.
-    """
-    fast = getattr(metric, "resampled", None)
-    if fast is not None:
-        return np.asarray(fast(predictions, targets, indices))
-    if metric.decomposes:
-        return _resampled_mean(metric, predictions, targets, indices)
-    rows = [metric.aggregate([predictions[i] for i in row], [targets[i] for i in row]) for row in indices]
-    return np.array([next(iter(row.values())) for row in rows], float)
+FITTING: Mapping[str, tuple[str, ...]] = {
+    "class": ("accuracy", "macro_f1", "micro_f1", "judge"),
+    "classes": ("micro_f1", "macro_f1", "exact_match", "jaccard", "judge"),
+    "text": ("exact_match", "token_f1", "rouge_l", "bleu", "judge"),
+    "spans": ("span_f1", "token_f1", "exact_match", "judge"),
+    "ranking": ("kendall_tau", "ndcg", "mrr", "exact_match", "judge"),
+}
+"""Metrics by kind of output, the default first."""
 
 
-def _resampled_mean(
-    metric: Metric, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    items = np.array([metric.item(p, t) for p, t in zip(predictions, targets, strict=True)], float)
-    return np.asarray(items[indices].mean(axis=1))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
-
-
-class _ByItem:
-    """A metric whose figure is the mean over the items."""
-
-    name = ""
-    decomposes = True
-    needs: Mapping[str, Any] = MappingProxyType({})
-
-    def item(self, prediction: Any, target: Any) -> float:
-        raise NotImplementedError
-
-    def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
-        """Return the mean over the items."""
-        return {self.name: _mean([self.item(p, t) for p, t in zip(predictions, targets, strict=True)])}
-
-    def resampled(
-        self, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Return the mean of each resample, shape (R,); every item is scored once."""
-        return _resampled_mean(self, predictions, targets, indices)
-
-
-class Accuracy(_ByItem):
+class Accuracy(ByItem):
     """Share of items whose class is right; macro F1 beside it."""
 
     name = "accuracy"
@@ -108,65 +77,110 @@ class Accuracy(_ByItem):
 
 
 class F1:
-    """F1 over the classes that occur in the targets; a prediction of None matches no class.
+    """F1 over the classes; a prediction of None matches no class. Items have one class each, or any number.
 
-    Macro: the mean of the classes' F1; micro: F1 of the counts summed over the classes. Equal to scikit-learn's
-    `f1_score(labels=those classes, zero_division=0)`.
+    Macro: the mean over the classes that occur in the targets; micro: F1 of the counts summed over those classes, or,
+    where items have any number, over all that occur in targets or predictions. Equal to scikit-learn's
+    `f1_score(labels=those classes, zero_division=0)`. For items with several classes the other figures stand beside.
     """
 
     decomposes = False
     needs: Mapping[str, Any] = MappingProxyType({})
+    outputs = ("class", "classes", "text")
 
     def __init__(self, average: str) -> None:
         self.average = average
         self.name = f"{average}_f1"
 
     def item(self, prediction: Any, target: Any) -> float:
-        """1 where the class is right."""
+        """1 where the class is right; where there may be several, F1 of the two sets (1 where both are empty)."""
+        if isinstance(target, tuple):
+            return set_f1(prediction, target)
         return float(prediction is not None and prediction == target)
 
     def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
-        """Return the figure."""
+        """Return the figure; for items with several classes, the other F1, exact match and Jaccard too."""
         if not len(targets):
             return {self.name: math.nan}
         every = np.arange(len(targets))[None]
-        return {self.name: float(self.resampled(predictions, targets, every)[0])}
+        figures = {self.name: float(self.resampled(predictions, targets, every)[0])}
+        if isinstance(targets[0], tuple):
+            other = F1("macro" if self.average == "micro" else "micro")
+            figures[other.name] = float(other.resampled(predictions, targets, every)[0])
+            for beside in (ExactMatch(), metric("jaccard")):
+                figures.update(beside.aggregate(predictions, targets))
+        return figures
 
     def resampled(
         self, predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return the figure of each resample, shape (R,), from counts per class."""
-        names = {name: n for n, name in enumerate(dict.fromkeys(targets))}
-        truth = np.array([names[t] for t in targets])
-        guess = np.array([names.get(p, len(names)) for p in predictions])
-        rows, width = len(indices), len(names) + 1
-
-        def count(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-            flat = labels + np.arange(rows)[:, None] * width
-            return np.bincount(flat.ravel(), minlength=rows * width).reshape(rows, width)[:, :-1].astype(float)
-
-        hits = np.where(truth == guess, truth, len(names))
-        right, real, said = count(hits[indices]), count(truth[indices]), count(guess[indices])
-        present = real > 0
+        if len(targets) and isinstance(targets[0], tuple):
+            right, real, said = _label_counts(predictions, targets, indices)
+        else:
+            right, real, said = _class_counts(predictions, targets, indices)
         if self.average == "micro":
-            both = ((real + said) * present).sum(axis=1)
-            return np.asarray(np.divide(2 * right.sum(axis=1), both, out=np.zeros(rows), where=both > 0))
-        f1 = np.divide(2 * right, real + said, out=np.zeros_like(right), where=real + said > 0)
-        return np.asarray((f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
+            return ratio(2 * right.sum(axis=1), (real + said).sum(axis=1))
+        present = real > 0
+        return np.asarray((ratio(2 * right, real + said) * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
 
 
-class ExactMatch(_ByItem):
-    """Share of texts equal to the target after normalisation: case, spaces, final punctuation."""
+Counts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _class_counts(predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]) -> Counts:
+    """Return hits, targets and predictions per resample and class, shape (R, classes), of items with one class.
+
+    Predictions of a class that no target of the resample has do not count.
+    """
+    names = {name: n for n, name in enumerate(dict.fromkeys(targets))}
+    truth = np.array([names[t] for t in targets])
+    guess = np.array([names.get(p, len(names)) for p in predictions])
+    rows, width = len(indices), len(names) + 1
+
+    def count(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        flat = labels + np.arange(rows)[:, None] * width
+        return np.bincount(flat.ravel(), minlength=rows * width).reshape(rows, width)[:, :-1].astype(float)
+
+    hits = np.where(truth == guess, truth, len(names))
+    right, real, said = count(hits[indices]), count(truth[indices]), count(guess[indices])
+    return right, real, said * (real > 0)
+
+
+def _label_counts(predictions: Sequence[Any], targets: Sequence[Any], indices: NDArray[np.int64]) -> Counts:
+    """Return the same of items with any number of classes: all classes that occur anywhere count."""
+    guesses = [p if isinstance(p, tuple) else () for p in predictions]
+    names = {name: n for n, name in enumerate(dict.fromkeys(n for some in (*targets, *guesses) for n in some))}
+    truth, said = np.zeros((2, len(targets), len(names)))
+    for i, (real, guess) in enumerate(zip(targets, guesses, strict=True)):
+        truth[i, [names[n] for n in real]] = 1
+        said[i, [names[n] for n in guess]] = 1
+    drawn = times(indices, len(targets))
+    return drawn @ (truth * said), drawn @ truth, drawn @ said
+
+
+class ExactMatch(ByItem):
+    """Share of texts equal to the target, or to one of several right ones, but for case, spaces, final punctuation.
+
+    Answers that are lists (classes, spans, a ranking) are right where all of the list is.
+    """
 
     name = "exact_match"
 
     def item(self, prediction: Any, target: Any) -> float:
         """1 where the texts are equal."""
-        return float(prediction is not None and normalise(prediction) == normalise(target))
+        if prediction is None:
+            return 0.0
+        if isinstance(prediction, tuple) and isinstance(target, tuple):
+            return float([normalise(p) for p in prediction] == [normalise(t) for t in target])
+        return float(any(normalise(prediction) == normalise(t) for t in references(target)))
 
 
-class TokenF1(_ByItem):
-    """Mean F1 of the words that prediction and target share (as in SQuAD)."""
+class TokenF1(ByItem):
+    """Mean F1 of the words that prediction and target share (as in SQuAD), over the best of several right texts.
+
+    Of spans, the words of all of them are compared.
+    """
 
     name = "token_f1"
 
@@ -174,6 +188,11 @@ class TokenF1(_ByItem):
         """F1 of the two bags of words."""
         if prediction is None:
             return 0.0
+        if isinstance(prediction, tuple) and isinstance(target, tuple):
+            return self._pair(" ".join(prediction), " ".join(target))
+        return max(self._pair(prediction, t) for t in references(target))
+
+    def _pair(self, prediction: Any, target: Any) -> float:
         said, real = (_WORD.findall(str(text).casefold()) for text in (prediction, target))
         if not said or not real:
             # Texts without a word (an emoji, a sign) would otherwise all be equal.
@@ -189,7 +208,7 @@ class TokenF1(_ByItem):
         return 2 * shared / (len(said) + len(real))
 
 
-class FunctionMetric(_ByItem):
+class FunctionMetric(ByItem):
     """The mean of a user's function `fn(prediction, target) -> float`; an unparsable answer scores 0."""
 
     def __init__(self, fn: Callable[[Any, Any], float], name: str | None = None) -> None:
@@ -218,11 +237,6 @@ class FunctionMetric(_ByItem):
         return f"metric {self.name} {why} on prediction {_short(prediction)}, target {_short(target)}"
 
 
-def normalise(text: Any) -> str:
-    """Return a text without case, extra spaces and final punctuation."""
-    return " ".join(str(text).casefold().split()).rstrip(".!?;:,…。！？ ")
-
-
 def _line(error: BaseException) -> str:
     """Return an error's message as one line."""
     return " ".join(str(error).split()) or "no message"
@@ -233,12 +247,25 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _lazy(module: str, name: str) -> Callable[[], Metric]:
+    """Return what makes a metric of another file, which is imported when it is asked for."""
+    return lambda: getattr(importlib.import_module(f"promptology.data.{module}"), name)()
+
+
 METRICS: dict[str, Callable[[], Metric]] = {
     "accuracy": Accuracy,
     "macro_f1": lambda: F1("macro"),
     "micro_f1": lambda: F1("micro"),
     "exact_match": ExactMatch,
     "token_f1": TokenF1,
+    "jaccard": _lazy("list_metrics", "Jaccard"),
+    "span_f1": _lazy("list_metrics", "SpanF1"),
+    "kendall_tau": _lazy("list_metrics", "KendallTau"),
+    "ndcg": _lazy("list_metrics", "NDCG"),
+    "mrr": _lazy("list_metrics", "MRR"),
+    "rouge_l": _lazy("text_metrics", "RougeL"),
+    "bleu": _lazy("text_metrics", "Bleu"),
+    "judge": _lazy("judging", "JudgeMetric"),
 }
 
 
@@ -290,5 +317,5 @@ def _import(source: str) -> Callable[[Any, Any], float]:
 
 
 def default_metric(signature: Signature) -> Metric:
-    """Return accuracy for classes, exact match for texts."""
-    return Accuracy() if signature.output == "class" else ExactMatch()
+    """Return accuracy for classes, micro F1 where several apply, span F1, Kendall's tau, exact match for texts."""
+    return metric(FITTING.get(signature.output, ("exact_match",))[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Item
+from promptology.data.targets import listed
 from promptology.errors import UsageError
 
 DEFAULT_SHARES: Mapping[str, float] = {"train": 0.4, "validation": 0.2, "test": 0.4}
@@ -154,12 +156,13 @@ def _balance(
 def _strata(items: Sequence[Item]) -> list[Groups]:
     """Return groups of positions with identical inputs, by label, sorted by it; unlabelled items come last.
 
-    Where most labels are unique they are free text, and all labelled items are one stratum.
+    Where most labels are unique they are free text, and all labelled items are one stratum. An item of several
+    classes belongs to the stratum of its rarest one, so that rare classes reach every split; one of none has its own.
     """
     groups: dict[str, list[int]] = {}
     for i, item in enumerate(items):
         groups.setdefault(json.dumps(dict(item.inputs), sort_keys=True, default=str), []).append(i)
-    labels = [str(item._target) if item.labelled else None for item in items]
+    labels = strata_keys(items)
     named = [label for label in labels if label is not None]
     free_text = len(set(named)) * 2 > len(named)
     strata: dict[tuple[bool, str], Groups] = {}
@@ -168,3 +171,16 @@ def _strata(items: Sequence[Item]) -> list[Groups]:
         key = (label is None, "" if label is None or free_text else label)
         strata.setdefault(key, []).append(group)
     return [strata[key] for key in sorted(strata)]
+
+
+def strata_keys(items: Sequence[Item]) -> list[str | None]:
+    """Return what each item is drawn by: its label, or the rarest of its labels; None where it has none."""
+    lists = [listed(item._target) for item in items]
+    counts = Counter(str(name) for names in lists if names is not None for name in dict.fromkeys(names))
+    keys: list[str | None] = []
+    for item, names in zip(items, lists, strict=True):
+        if names is None:
+            keys.append(str(item._target) if item.labelled else None)
+        else:
+            keys.append(min((str(n) for n in names), key=lambda n: (counts[n], n), default=""))
+    return keys

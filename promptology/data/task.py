@@ -7,8 +7,11 @@ from typing import Any
 
 from promptology.data.files import cell
 from promptology.data.items import SEALED, ClassLabel, Field, Item, Signature, digest
-from promptology.data.metrics import Metric, as_metric, default_metric
+from promptology.data.metrics import as_metric, default_metric, must_fit
+from promptology.data.scoring import Metric
+from promptology.data.signatures import looks_like_classes
 from promptology.data.splits import DEFAULT_SHARES, draw, hold_out, scale
+from promptology.data.targets import Reading, listed, read_candidates, read_target
 from promptology.errors import SealedSplitError, UsageError
 
 Row = Item | Mapping[str, Any] | tuple[Any, Any] | str
@@ -21,11 +24,14 @@ class Task:
 
     `train`, `validation`, `test` and `unlabeled` take rows: `Item`s, mappings with a "label" key, (input, label)
     pairs, or plain strings (inputs without a label). Where only `train` is given, validation and test are drawn from
-    it, stratified by label, by `split_seed` (independent of any run's seed, so that a test split stays sealed over
-    repeated runs). A task may have no items at all, or no labels. Where labels are classes, numbers and booleans
-    become class names the way a file would show them ("1", "true"). `notes` tells what a loader guessed or noticed.
+    it, stratified by label (an item of several classes by its rarest one), by `split_seed` (independent of any run's
+    seed, so that a test split stays sealed over repeated runs). A task may have no items at all, or no labels. Where
+    labels are classes, numbers and booleans become class names the way a file would show them ("1", "true"). Labels
+    that are lists are several classes where their names repeat, else several right texts; a `signature` says where
+    they are spans or a ranking. `notes` tells what a loader guessed or noticed.
 
-    Raises UsageError for rows that cannot be read, duplicate ids, a single class, or labels outside `classes`;
+    Raises UsageError for rows that cannot be read, duplicate ids, a single class, labels outside `classes`, or a
+    metric that cannot score such answers;
     SealedSplitError for the test items of another task, which must come from its `open_test`.
     """
 
@@ -59,10 +65,10 @@ class Task:
         for split in SPLITS:
             _check_ids(splits[split], split)
         self.signature = signature or _infer_signature(splits, classes, instruction)
-        if self.signature.output == "class":
-            splits = {split: [_with_class_name(item) for item in items] for split, items in splits.items()}
+        splits = {split: [_settled(item, self.signature, split) for item in items] for split, items in splits.items()}
         _check_labels(splits, self.signature)
         self.metric = as_metric(metric) if metric is not None else default_metric(self.signature)
+        must_fit(self.metric, self.signature)
         self.train: tuple[Item, ...] = tuple(splits["train"])
         self.validation: tuple[Item, ...] = tuple(splits["validation"])
         self.unlabeled: tuple[Item, ...] = tuple(splits["unlabeled"])
@@ -79,7 +85,9 @@ class Task:
 
     def with_metric(self, metric: Metric | str | Callable[..., float]) -> Task:
         """Return the same task scored by another metric."""
-        return self._with(metric=as_metric(metric))
+        changed = as_metric(metric)
+        must_fit(changed, self.signature)
+        return self._with(metric=changed)
 
     def _with(self, **changes: Any) -> Task:
         other = object.__new__(Task)
@@ -98,7 +106,7 @@ class Task:
             {
                 "items": self.items_fingerprint(),
                 "signature": self.signature.to_json(),
-                "metric": self.metric.name,
+                "metric": getattr(self.metric, "identity", self.metric.name),
             }
         )
 
@@ -183,16 +191,29 @@ def _infer_signature(
     known = [*splits["train"], *splits["validation"]]
     labelled = [i for i in known if i.labelled] or [i for i in splits["test"] if i.labelled]
     some = next(iter(known or splits["unlabeled"] or splits["test"]), None)
-    fields = tuple(Field(str(name)) for name in some.inputs) if some else (Field("text"),)
+    fields = tuple(_field(str(name), value) for name, value in some.inputs.items()) if some else (Field("text"),)
+    several = any(listed(i._target) is not None for i in labelled)
     if classes is not None:
         labels = tuple(c if isinstance(c, ClassLabel) else ClassLabel(str(c)) for c in classes)
-        return Signature(fields, "class", labels, instruction)
+        return Signature(fields, "classes" if several else "class", labels, instruction)
     if not labelled:
         return Signature(fields, "text", (), instruction)
-    names = sorted({_class_name(i._target) for i in labelled})
+    if several and any(f.kind == "list" for f in fields):
+        return Signature(fields, "ranking", (), instruction)
+    names = sorted({name for i in labelled for name in _names_of(i._target)})
     if looks_like_classes(names, len(labelled)):
-        return Signature(fields, "class", tuple(ClassLabel(n) for n in names), instruction)
+        labels = tuple(ClassLabel(n) for n in names)
+        return Signature(fields, "classes" if several else "class", labels, instruction)
     return Signature(fields, "text", (), instruction)
+
+
+def _field(name: str, value: Any) -> Field:
+    return Field(name, "text" if listed(value) is None else "list")
+
+
+def _names_of(target: Any) -> list[str]:
+    parts = listed(target)
+    return [_class_name(target)] if parts is None else [_class_name(part) for part in parts]
 
 
 def _class_name(target: Any) -> str:
@@ -200,19 +221,29 @@ def _class_name(target: Any) -> str:
     return cell(target.item() if hasattr(target, "dtype") and hasattr(target, "item") else target)
 
 
-def _with_class_name(item: Item) -> Item:
-    if not item.labelled or isinstance(item._target, str):
+def _settled(item: Item, signature: Signature, split: str) -> Item:
+    """Return an item whose target, and list of candidates, have the one form that their kind has."""
+    output, name = signature.output, signature.candidates
+    where = f"{split} item {item.id!r}"
+    inputs = item.inputs
+    if name and name in inputs:
+        inputs = {**inputs, name: read_candidates(inputs[name], name, where)}
+        item = Item(item.id, inputs, item._target, item.meta)
+    if not item.labelled:
         return item
-    return item.with_target(_class_name(item._target))
-
-
-def looks_like_classes(names: Sequence[str], rows: int) -> bool:
-    """Whether these distinct targets of that many rows are class names rather than free text."""
-    return len(names) <= 200 and len(names) * 2 <= rows and all(len(n) <= 60 for n in names)
+    target = item._target
+    if output == "class":
+        return item if isinstance(target, str) else item.with_target(_class_name(target))
+    if output in ("classes", "spans", "ranking") or (output == "text" and listed(target) is not None):
+        target = read_target(target, Reading(output, "", name, signature.class_names), inputs, where)
+    if output == "classes":
+        place = {n: i for i, n in enumerate(signature.class_names)}
+        target = tuple(sorted(target, key=lambda n: (place.get(n, len(place)), n)))
+    return item.with_target(target)
 
 
 def _check_labels(splits: Mapping[str, list[Item]], signature: Signature) -> None:
-    if signature.output != "class":
+    if signature.output not in ("class", "classes"):
         return
     if len(signature.classes) < 2:
         only = signature.class_names[0]
@@ -220,8 +251,10 @@ def _check_labels(splits: Mapping[str, list[Item]], signature: Signature) -> Non
     known = dict.fromkeys(signature.class_names)
     for split, items in splits.items():
         for item in items:
-            if item.labelled and item._target not in known:
+            names = item._target if isinstance(item._target, tuple) else (item._target,)
+            unknown = [name for name in names if name not in known] if item.labelled else []
+            if unknown:
                 raise UsageError(
-                    f"{split} item {item.id!r} has label {item._target!r}, which is not one of the classes "
+                    f"{split} item {item.id!r} has label {unknown[0]!r}, which is not one of the classes "
                     f"({', '.join(list(known)[:8])}{', ...' if len(known) > 8 else ''})"
                 )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from promptology.data.items import digest
+from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import AccessError, ReplayError, TooManyMissing, UsageError
-from promptology.evidence.protocols import Evidence, choose, gather
+from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
 from promptology.methods.registry import Card
 from promptology.models.access import offers
 from promptology.prompts.learned import Learned
@@ -92,8 +93,10 @@ class Result:
         return f"{self.method}: {self.evidence}"
 
 
-def roles_of(card: Card, model: Any, helpers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a model per declared role, and what must be said aloud about defaults.
+def roles_of(
+    card: Card, model: Any, helpers: Mapping[str, Any], metric: Metric | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a model per role that method and metric declare, and what must be said aloud about defaults.
 
     A helper role that was not given takes the task's own model where it can do the work. Raises AccessError where a
     model does not offer what its role needs, UsageError for a helper that the method does not know.
@@ -104,14 +107,16 @@ def roles_of(card: Card, model: Any, helpers: Mapping[str, Any]) -> tuple[dict[s
         raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}; its helper roles: {known}")
     models: dict[str, Any] = {}
     notes: list[str] = []
-    for role, allowed in card.needs.items():
+    of_metric = {r: (a,) for r, a in metric.needs.items() if r not in card.needs} if metric else {}
+    for role, allowed in {**card.needs, **of_metric}.items():
         given = model if role == "model" else helpers.get(role)
         if given is None:
             given = model
             notes.append(f"role {role}: the task's own model ({model.name})")
         if not set(offers(given)) & set(allowed):
+            who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
             raise AccessError(
-                f"method {card.slug!r} needs a model that {' or '.join(allowed)} as {role!r}; "
+                f"{who} needs a model that {' or '.join(allowed)} as {role!r}; "
                 f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
             )
         models[role] = given
@@ -158,7 +163,7 @@ def fit_one(
     Raises UsageError, AccessError, ModelError, TooManyMissing or StoreError; what was answered is kept in the store.
     """
     say: Observer = observe or (lambda event, values: None)
-    models, notes = roles_of(card, model, helpers)
+    models, notes = roles_of(card, model, helpers, task.metric)
     if "usd" in settings.budget.limits:
         _check_prices(models, settings.prices)
     for note in notes:
@@ -289,8 +294,10 @@ def held_back(task: Task, budget: Budget) -> dict[str, float]:
     """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use."""
     share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
     if "calls" in share:
-        items = len(task.test) + len([i for i in task.validation if i.labelled])
-        most = 2 * items if task.labelled else 4 * len(task.test)
+        items = len(task.test) + len(choosing_items(task))
+        scored = task.labelled or not getattr(task.metric, "labels", True)
+        # A judge grades every answer.
+        most = 2 * items * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
         share["calls"] = min(int(share["calls"]), most)
     return share
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from promptology.data.items import Item
-from promptology.data.metrics import Metric
+from promptology.data.scoring import Metric
 from promptology.data.task import Task
-from promptology.errors import BudgetEnded
+from promptology.errors import BudgetEnded, TooManyMissing
 from promptology.predict import Predictions, Predictor, joined, predict_many
+from promptology.predict.judging import Referee
 from promptology.run.cost import ZERO, Cost
 from promptology.run.meter import Meter
 
@@ -23,7 +24,10 @@ SMALLEST = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """One prompt on labelled items: targets and outputs of the items that were answered, and what it cost."""
+    """One prompt on items: targets and outputs of those that were answered, and what it cost.
+
+    `ungraded`: items among the missing whose answer a judge did not grade readably.
+    """
 
     outputs: list[Any]
     targets: list[Any]
@@ -32,6 +36,7 @@ class Measured:
     parse_rate: float
     per_prediction: Cost
     raw: dict[str, str | None] = field(default_factory=dict)
+    ungraded: int = 0
 
     @property
     def n(self) -> int:
@@ -54,6 +59,7 @@ class Measured:
             self.parse_rate,
             self.per_prediction,
             self.raw,
+            self.ungraded,
         )
 
 
@@ -68,6 +74,7 @@ def measured(predictions: Predictions, items: Sequence[Item]) -> Measured:
         predictions.parse_rate,
         predictions.cost.each(len(came)),
         {item.id: raw for item, raw in zip(items, predictions.raw, strict=True)},
+        predictions.ungraded,
     )
 
 
@@ -82,10 +89,13 @@ def shuffled(items: Sequence[Item], task: Task) -> list[Item]:
     return [items[i] for i in rng.permutation(len(items))]
 
 
-def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item]) -> int:
+def affordable(
+    meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item], judge: Referee | None = None
+) -> int:
     """Return how many of the first items every predictor can be asked about within what is left, at the worst case.
 
-    Where calls of this run failed and were made again, as much is kept for retries.
+    Where calls of this run failed and were made again, as much is kept for retries. `judge`: who grades the answers
+    afterwards, which costs too.
     """
     if not meter.budget.limits:
         return len(items)
@@ -94,6 +104,8 @@ def affordable(meter: Meter, predictors: Sequence[Predictor], items: Sequence[It
     for n, item in enumerate(items):
         for p in predictors:
             total = total.plus(p.handle.worst(p.requests([item]), p.texts([item]), known[id(p.handle)]))
+        if judge:
+            total = total.plus(judge.worst(predictors, item))
         if not meter.covers(total.scaled(meter.tries)):
             return n
     return len(items)
@@ -111,23 +123,38 @@ def part_of(meter: Meter, share: float) -> Iterator[None]:
         meter.held_back = before
 
 
-def measure(meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item]) -> list[Measured] | None:
+def measure(
+    meter: Meter, predictors: Sequence[Predictor], items: Sequence[Item], judge: Referee | None = None
+) -> list[Measured] | None:
     """Measure predictors on as many of the first items as the budget covers; None where it covers none.
 
     What fits at the worst case is asked and settled, then what fits in the rest: answers are shorter than they might
-    have been, so a limit of tokens or money covers several times the items that its worst case does.
+    have been, so a limit of tokens or money covers several times the items that its worst case does. Raises
+    TooManyMissing where more of a judge's grades are unreadable than the run tolerates.
     """
     parts: list[list[Predictions]] = []
     done = 0
     while done < len(items):
-        n = affordable(meter, predictors, items[done:])
+        n = affordable(meter, predictors, items[done:], judge)
         if n == 0 or n < done * SMALLEST:
             break
+        some = items[done : done + n]
         try:
-            parts.append(predict_many(predictors, items[done : done + n]))
+            many = predict_many(predictors, some)
+            parts.append(judge.judge(many, some) if judge else many)
         except BudgetEnded:
             break
         done += n
+        _check_grades(parts, done, meter.limits.missing)
     if not done:
         return None
     return [measured(joined([part[k] for part in parts]), items[:done]) for k in range(len(predictors))]
+
+
+def _check_grades(parts: Sequence[Sequence[Predictions]], items: int, tolerated: float) -> None:
+    unread, asked = sum(p.ungraded for part in parts for p in part), items * len(parts[0])
+    if unread > tolerated * asked:
+        raise TooManyMissing(
+            f"{unread} of {asked} grades of the judge cannot be read: it must end with a whole number from 1 to 5 "
+            "between <grade> and </grade>; try another --judge"
+        )

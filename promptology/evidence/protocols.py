@@ -23,6 +23,7 @@ from promptology.evidence.statistics import (
 )
 from promptology.feedback.judges import Duel, compare_outputs
 from promptology.predict import Predictions, bind, predict_many
+from promptology.predict.judging import referee
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.engine import Run
@@ -88,13 +89,14 @@ def choose(run: Run, meter: Meter, found: Learned) -> Choice:
     start = run.start
     if found.same_as(start):
         return Choice(found, "the search returned the start")
-    items = [i for i in run.task.validation if i.labelled]
+    items = choosing_items(run.task)
     if not items:
         return Choice(found, "no labelled validation items: the found prompt was taken as it is")
     items = shuffled(items, run.task)
     predictors = [bind(p, run.model(), dict(run.roles)) for p in (start, found)]
+    judge = referee(run.task.metric, run.roles, run.task.signature)
     with part_of(meter, VALIDATION_SHARE):
-        both = measure(meter, predictors, items)
+        both = measure(meter, predictors, items, judge)
     if both is None:
         return Choice(found, "no budget for validation: the found prompt was taken as it is")
     n = both[0].asked
@@ -104,23 +106,34 @@ def choose(run: Run, meter: Meter, found: Learned) -> Choice:
     return Choice(found, f"found {after:.3f}, start {before:.3f} on {n} validation items")
 
 
+def choosing_items(task: Task) -> list[Item]:
+    """Return the items on which start and found are compared: validation, or, where no labels are needed, inputs."""
+    labelled = [i for i in task.validation if i.labelled]
+    return labelled if labelled or getattr(task.metric, "labels", True) else [*task.validation, *task.unlabeled]
+
+
 def holdout(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) -> Evidence:
-    """Score start and found on the largest random test subset that the budget covers, and test the difference."""
+    """Score start and found on the largest random test subset that the budget covers, and test the difference.
+
+    A judge's grades need no labels: then the test split may be unlabelled inputs, which the search never saw.
+    """
     task, metric = run.task, run.task.metric
     same = found.same_as(run.start)
     prompts = [found] if same else [run.start, found]
     predictors = [bind(p, run.model(), dict(run.roles)) for p in prompts]
     items = shuffled(task.test, task)
+    judge = referee(metric, run.roles, task.signature)
     name = next(iter(metric.aggregate([], [])))
-    if affordable(meter, predictors, items[:1]) == 0:
+    if affordable(meter, predictors, items[:1], judge) == 0:
         return Evidence("holdout", name, NOT_MEASURED)
     openings = meter.store.open_test(task.items_fingerprint(), meter.run)
     truth = {item.id: item for item in task.open_test()}
-    both = measure(meter, predictors, [truth[i.id] for i in items])
+    both = measure(meter, predictors, [truth[i.id] for i in items], judge)
     if both is None:
         return Evidence("holdout", name, NOT_MEASURED, openings=openings)
     n = both[0].asked
     start, best = both[0], both[-1]
+    unread = sum(m.ungraded for m in both)
     common = set(start.ids) & set(best.ids)
     start, best = start.only(common), best.only(common)
     pair = paired(metric, best.outputs, start.outputs, best.targets, rng)
@@ -138,7 +151,10 @@ def holdout(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) ->
         metric.aggregate(best.outputs, best.targets),
         sample_size_hint(best.n, disagreement) if disagreement else "",
         openings,
-        () if n == len(items) else (f"{n} of {len(items)} test items: what the budget covered",),
+        (
+            *([] if n == len(items) else [f"{n} of {len(items)} test items: what the budget covered"]),
+            *([f"{unread} grades of the judge could not be read: those items are missing"] if unread else []),
+        ),
     )
 
 
@@ -214,9 +230,13 @@ def _duel_evidence(
 
 
 def gather(task: Task, run: Run, meter: Meter, found: Learned, protocol: str | None = None) -> Evidence:
-    """Return evidence by the protocol the task allows: holdout with test labels, else a duel where models generate."""
+    """Return evidence by the protocol the task allows: holdout with test labels, or where the metric needs none.
+
+    Else a duel, where models generate.
+    """
     rng = np.random.default_rng(int(task.items_fingerprint(), 16) ^ run.seed)
-    if protocol == "holdout" or (protocol is None and task.labelled):
+    scored = task.labelled or (task.test and not getattr(task.metric, "labels", True))
+    if protocol == "holdout" or (protocol is None and scored):
         return holdout(run, meter, found, rng)
     if "generates" in run.model().access and run.task.test:
         return duel(run, meter, found, rng)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.data.metrics import Metric, resample
+from promptology.data.scoring import Metric, resample
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -1,4 +1,4 @@
-"""Readout `answer`: a generated text, parsed into a class or taken as the answer."""
+"""Readout `answer`: a generated text, parsed into classes, spans or an order, or taken as the answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from promptology.data.items import Item
 from promptology.models.access import Answer, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
-from promptology.prompts.parsing import parse_class, parse_text
+from promptology.prompts.outputs import parse_answer
 from promptology.prompts.render import messages
 from promptology.run.cost import ZERO, Cost
 
@@ -28,14 +28,11 @@ class AnswerPredictor(OneShot):
         for outcome in outcomes:
             if isinstance(outcome, Answer):
                 cost = cost.plus(self._cost(outcome))
-        return Predictions([self._parse(t) for t in raw], [t is None for t in raw], raw, cost)
+        outputs = [self._parse(text, item) for text, item in zip(raw, items, strict=True)]
+        return Predictions(outputs, [t is None for t in raw], raw, cost)
 
     def _cost(self, answer: Answer) -> Cost:
         return self.handle.cost_of(answer)
 
-    def _parse(self, text: str | None) -> Any:
-        if text is None:
-            return None
-        if self.signature.output == "class":
-            return parse_class(text, self.signature.class_names)
-        return parse_text(text)
+    def _parse(self, text: str | None, item: Item) -> Any:
+        return None if text is None else parse_answer(text, self.signature, item.inputs)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Item, Signature
+from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
 from promptology.models.access import Outcome, Request
 from promptology.prompts.learned import Learned
@@ -23,8 +24,9 @@ Inputs = Item | Mapping[str, Any] | str
 class Predictions:
     """Outputs of one prompt on items.
 
-    `outputs`: class names or texts, None where missing or unparsable; `missing`: no answer came; `raw`: what the
-    model said (the trace); `scores`: float32 (n, classes) where the readout has them; `cost`: as on a cold cache.
+    `outputs`: class names, texts, or tuples of them, None where missing or unparsable; `missing`: no answer came;
+    `raw`: what the model said (the trace); `scores`: float32 (n, classes) where the readout has them; `cost`: as on a
+    cold cache; `ungraded`: how many of the missing had an answer, of which a judge's grade could not be read.
     """
 
     outputs: list[Any]
@@ -32,6 +34,7 @@ class Predictions:
     raw: list[str | None]
     cost: Cost = ZERO
     scores: NDArray[np.float32] | None = None
+    ungraded: int = 0
 
     @property
     def parse_rate(self) -> float:
@@ -54,6 +57,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         [r for part in parts for r in part.raw],
         cost,
         np.concatenate(scores) if len(scores) == len(parts) else None,
+        sum(part.ungraded for part in parts),
     )
 
 
@@ -123,6 +127,9 @@ def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
             raise UsageError(
                 f"input {item.id} lacks {', '.join(lacking)}; it has {', '.join(item.inputs) or 'nothing'}"
             )
+        if name := signature.candidates:
+            candidates = read_candidates(item.inputs[name], name, f"input {item.id}")
+            item = Item(item.id, {**item.inputs, name: candidates}, meta=item.meta)
         items.append(item)
     return items
 

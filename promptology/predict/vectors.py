@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.data.items import ClassLabel, Item
+from promptology.data.items import ClassLabel, Item, Signature
 from promptology.errors import ArtifactError
 from promptology.models.access import Outcome, Vectors
 from promptology.predict.predictor import OneShot, Predictions, readout
 from promptology.prompts.learned import Demonstrations
+from promptology.prompts.outputs import answer_text, parse_answer
 from promptology.prompts.render import fill, input_text
+from promptology.prompts.start import MARGIN
 from promptology.run.cost import Cost
 
 
@@ -34,16 +36,29 @@ class VectorPredictor(OneShot):
         raise NotImplementedError
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
-        """Return the class with the highest score for each item."""
+        """Return the class with the highest score for each item, or, where several may apply, all that do."""
         names = self.signature.class_names
+        if not items:
+            return Predictions([], [], [])
         scores = self._scores(self.handle.embed(self._inputs(items)))
-        outputs: list[Any] = [names[j] for j in scores.argmax(axis=1)] if len(items) else []
-        return Predictions(outputs, [False] * len(items), list(outputs), Cost(passes=len(items)), scores)
+        if self.signature.output == "classes":
+            outputs: list[Any] = [tuple(names[j] for j in np.flatnonzero(row)) for row in self._apply(scores)]
+        else:
+            outputs = [names[j] for j in scores.argmax(axis=1)]
+        raw: list[str | None] = [answer_text(output, self.signature) for output in outputs]
+        return Predictions(outputs, [False] * len(items), raw, Cost(passes=len(items)), scores)
+
+    def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which classes apply, shape of the scores; at least the best one of each row."""
+        raise NotImplementedError
 
 
 @readout("nearest-label")
 class NearestLabel(VectorPredictor):
-    """Cosine of the input with the wording of each class; `label_template` holds {label} or {description}."""
+    """Cosine of the input with the wording of each class; `label_template` holds {label} or {description}.
+
+    Where several classes may apply, those whose cosine is within `margin` of the best one's do.
+    """
 
     def texts(self, items: Sequence[Item]) -> list[str]:
         """Return label wordings and inputs."""
@@ -56,6 +71,10 @@ class NearestLabel(VectorPredictor):
     def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
         return vectors @ self.handle.embed(self._labels()).T
 
+    def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        margin = float(self.learned.readout.options.get("margin", MARGIN))
+        return np.asarray(scores >= scores.max(axis=1, keepdims=True) - margin)
+
 
 def label_values(label: ClassLabel) -> dict[str, str]:
     """Return what {label} and {description} stand for; a class without a description is described by its name."""
@@ -64,7 +83,10 @@ def label_values(label: ClassLabel) -> dict[str, str]:
 
 @readout("neighbour-vote")
 class NeighbourVote(VectorPredictor):
-    """Vote of the k nearest demonstrations by cosine, weighted by exp(cosine / temperature)."""
+    """Vote of the k nearest demonstrations by cosine, weighted by exp(cosine / temperature).
+
+    Where several classes may apply, those with at least half of all votes do, and the one with most.
+    """
 
     def texts(self, items: Sequence[Item]) -> list[str]:
         """Return demonstrations without stored vectors, and inputs."""
@@ -90,12 +112,25 @@ class NeighbourVote(VectorPredictor):
 
     def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
         examples = self._examples().examples
-        names = self.signature.class_names
-        owner = np.array([names.index(e.output) if e.output in names else -1 for e in examples])
+        members = np.array([membership(e.output, self.signature) for e in examples])
         k = min(int(self._option("k")), len(examples))
         cosine = vectors @ self._memory().T
         nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1.0) / float(self._option("temperature")))
-        scores = np.zeros((len(vectors), len(names) + 1), np.float32)
-        np.add.at(scores, (np.arange(len(vectors))[:, None], owner[nearest]), weight.astype(np.float32))
-        return scores[:, :-1]
+        self._total = weight.sum(axis=1, keepdims=True)
+        scores: NDArray[np.float32] = np.einsum("nk,nkc->nc", weight, members[nearest]).astype(np.float32)
+        return scores
+
+    def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return majority(scores, self._total)
+
+
+def membership(answer: str, signature: Signature) -> NDArray[np.float32]:
+    """Return 1 for each class that a demonstration's output names, shape (classes,)."""
+    said = (parse_answer(answer, signature, {}) or ()) if signature.output == "classes" else (answer,)
+    return np.array([name in said for name in signature.class_names], np.float32)
+
+
+def majority(votes: NDArray[Any], total: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the classes with at least half of all votes, and of each row the one with most."""
+    return np.asarray((votes >= total / 2) | (np.arange(votes.shape[1]) == votes.argmax(axis=1)[:, None]))

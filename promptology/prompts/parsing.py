@@ -41,10 +41,15 @@ def _json_field(text: str, name: str) -> str | None:
         return None
     try:
         doc = json.loads(match[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    value = {str(k).casefold(): v for k, v in doc.items()}.get(name.casefold()) if isinstance(doc, dict) else None
+    value = json_fields(doc).get(name.casefold()) if isinstance(doc, dict) else None
     return value if isinstance(value, str) else None
+
+
+def json_fields(doc: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a JSON object by their names in small letters."""
+    return {str(k).casefold(): v for k, v in doc.items()}
 
 
 def parse_class(text: str, names: Sequence[str]) -> str | None:
@@ -56,18 +61,18 @@ def parse_class(text: str, names: Sequence[str]) -> str | None:
     exact = {name.casefold(): name for name in names}
     if (found := exact.get(text.strip().casefold())) is not None:
         return found
-    by_name = {_norm(name): name for name in names}
+    by_name = {normal_name(name): name for name in names}
     candidates: list[Any] = [text, tagged(text, "answer"), tagged(text, "label"), _json_any(text)]
     candidates += [line for line in reversed(_ANSWER_LINE.findall(text))][:1]
     for candidate in candidates:
-        if isinstance(candidate, str) and (found := by_name.get(_norm(candidate))):
+        if isinstance(candidate, str) and (found := by_name.get(normal_name(candidate))):
             return found
     lines = [line for line in text.splitlines() if line.strip()]
     for part in [*candidates[1:], lines[-1] if lines else "", text]:
         if isinstance(part, str):
-            mentioned = _mentioned(part, names)
-            if len(mentioned) == 1:
-                return mentioned[0]
+            names_there = mentioned(part, names)
+            if len(names_there) == 1:
+                return names_there[0]
     return None
 
 
@@ -78,11 +83,12 @@ def _json_any(text: str) -> str | None:
     return None
 
 
-def _norm(text: str) -> str:
+def normal_name(text: str) -> str:
+    """Return a class name without case, signs around it, and dashes or underscores for spaces."""
     return " ".join(text.casefold().strip(_EDGES).replace("_", " ").replace("-", " ").split()) or text.strip()
 
 
-def _mentioned(text: str, names: Sequence[str]) -> list[str]:
+def mentioned(text: str, names: Sequence[str]) -> list[str]:
     """Return the classes that occur as whole words; a name inside a longer matched name does not count."""
     rest = f" {text.casefold()} "
     found: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 from promptology.data.items import ClassLabel, Signature
 from promptology.models.access import Message
 from promptology.prompts.learned import Demonstrations, Example, Learned, Text
+from promptology.prompts.outputs import answer_form
 
 
 def placeholders(template: str, names: Iterable[str]) -> list[str]:
@@ -23,11 +24,24 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
 
 
 def input_text(inputs: Mapping[str, Any], signature: Signature) -> str:
-    """Return the input as text: the value of a single field, or one "name: value" line per field."""
-    names = [f.name for f in signature.fields]
-    if len(names) == 1:
-        return str(inputs[names[0]])
-    return "\n".join(f"{name}: {inputs[name]}" for name in names)
+    """Return the input as text: the value of a single field, or one "name: value" line per field; lists numbered."""
+    values = field_texts(inputs, signature)
+    if len(values) == 1:
+        return next(iter(values.values()))
+    lists = {f.name for f in signature.fields if f.kind == "list"}
+    return "\n".join(f"{name}:\n{value}" if name in lists else f"{name}: {value}" for name, value in values.items())
+
+
+def field_texts(inputs: Mapping[str, Any], signature: Signature) -> dict[str, str]:
+    """Return the fields of an input as texts; a list is one numbered line per entry, whatever an entry contains."""
+    return {f.name: numbered(inputs[f.name]) if f.kind == "list" else str(inputs[f.name]) for f in signature.fields}
+
+
+def numbered(values: Any) -> str:
+    """Return a list as numbered lines; a text, such as a blank to be filled, stays."""
+    if isinstance(values, str):
+        return values
+    return "\n".join(f"{n}. {' '.join(str(value).split())}" for n, value in enumerate(values, 1))
 
 
 def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) -> tuple[Message, ...]:
@@ -38,7 +52,7 @@ def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) 
     blocks = [classes_block(signature, text.instruction + text.system)]
     blocks += [examples_block(shown.examples, signature)] if shown else []
     if placeholders(text.instruction, names):
-        blocks = [*blocks, fill(text.instruction, inputs)]
+        blocks = [*blocks, fill(text.instruction, field_texts(inputs, signature))]
     else:
         blocks = [text.instruction, *blocks, input_text(inputs, signature)]
     user: Message = ("user", "\n\n".join(block for block in blocks if block))
@@ -46,17 +60,18 @@ def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) 
 
 
 def classes_block(signature: Signature, prompt: str) -> str:
-    """Return the list of classes and the form of the answer; empty where the prompt names every class itself."""
-    if signature.output != "class":
-        return ""
+    """Return the list of classes, where the prompt does not name every class itself, and the form of the answer.
+
+    A prompt that names every class of which one is right needs neither.
+    """
     lowered = prompt.casefold()
-    if all(name.casefold() in lowered for name in signature.class_names):
+    named = all(name.casefold() in lowered for name in signature.class_names)
+    if signature.output == "class" and named:
         return ""
-    return (
-        "Classes:\n"
-        + "\n".join(_class_line(c) for c in signature.classes)
-        + ("\n\nAnswer with the name of one class only.")
-    )
+    form = answer_form(signature)
+    if not signature.classes or signature.output not in ("class", "classes") or named:
+        return form
+    return "Classes:\n" + "\n".join(_class_line(c) for c in signature.classes) + f"\n\n{form}"
 
 
 def _class_line(label: ClassLabel) -> str:

@@ -19,6 +19,8 @@ names of very different lengths, and needs no tokenizer as their division by tok
 """
 NORMALISE = ("none", "bytes")
 STARTS = ("answer", "label-likelihood", "nearest-label")
+MARGIN = 0.05
+"""Cosine by which a class may lie below the best one and still apply, where several may."""
 
 
 def start_from(signature: Signature, access: Sequence[str], readout: str = "") -> Learned:
@@ -43,7 +45,7 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
     if name == "answer":
         return Learned((text, Readout("answer")), signature, {"model": "generates"}, "manual")
     if signature.output != "class":
-        raise AccessError("a likelihood can only tell classes apart; this task's output is free text")
+        raise AccessError(f"a likelihood can only tell one class from others; this task's output is {_what(signature)}")
     options = {**LIKELIHOOD, "normalise": normalise or LIKELIHOOD["normalise"]}
     return Learned((text, Readout("label-likelihood", options)), signature, {"model": "scores"}, "manual")
 
@@ -56,9 +58,14 @@ def _readout(access: Sequence[str]) -> str:
     raise AccessError(f"a prompt needs a model that generates, scores or embeds; this one offers {offered}")
 
 
+def _what(signature: Signature) -> str:
+    names = {"classes": "several classes", "spans": "spans", "ranking": "a ranking"}
+    return names.get(signature.output, "free text")
+
+
 def _nearest(signature: Signature) -> Learned:
-    if signature.output != "class":
-        raise AccessError("an embedding model can only tell classes apart; this task's output is free text")
+    if signature.output not in ("class", "classes"):
+        raise AccessError(f"an embedding model can only tell classes apart; this task's output is {_what(signature)}")
     wording = signature.instruction or "{label}"
     if signature.system:
         raise UsageError("an embedding model takes no system prompt")
@@ -67,8 +74,17 @@ def _nearest(signature: Signature) -> Learned:
             "with an embedding model a prompt is a wording of the labels that holds {label} or {description}, "
             f"such as 'a message about {{label}}'; got {wording[:60]!r}"
         )
-    options = {"label_template": wording, "input_template": "{input}"}
-    return Learned((Readout("nearest-label", options),), signature, {"model": "embeds"}, "manual")
+    wordings = nearest_label(signature, wording, "{input}")
+    return Learned((wordings,), signature, {"model": "embeds"}, "manual")
+
+
+def nearest_label(signature: Signature, label: str, input: str, margin: float = MARGIN) -> Readout:
+    """Return the readout of these wordings; where several classes may apply, with the margin that tells which do."""
+    options: dict[str, str | float] = {"label_template": label, "input_template": input}
+    return Readout("nearest-label", {**options, "margin": margin} if signature.output == "classes" else options)
+
+
+ORDER = "Put the candidates in the right order."
 
 
 def default_instruction(signature: Signature) -> str:
@@ -76,4 +92,11 @@ def default_instruction(signature: Signature) -> str:
     names = " and ".join(f.name for f in signature.fields)
     if signature.output == "class":
         return f"Classify the {names}."
+    if signature.output == "classes":
+        return f"Name all classes that apply to the {names}."
+    if signature.output == "spans":
+        return f"List the parts of the {names} that are asked for."
+    if signature.output == "ranking":
+        others = [f.name for f in signature.fields if f.kind != "list"]
+        return f"Put the candidates in the right order for the {' and '.join(others)}." if others else ORDER
     return f"Give the right answer for the {names}."

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from promptology.data.items import Item
+from promptology.data.items import Item, Signature
+from promptology.data.splits import strata_keys
 from promptology.errors import UsageError
 from promptology.prompts.learned import Demonstrations, Example
+from promptology.prompts.outputs import answer_text
 from promptology.run.engine import Run
 
 
@@ -20,16 +22,23 @@ def labelled_train(run: Run) -> tuple[Item, ...]:
     return items
 
 
-def as_examples(items: Sequence[Item]) -> tuple[Example, ...]:
-    """Return items as demonstrations."""
-    return tuple(Example(dict(i.inputs), str(i.target)) for i in items)
+def as_examples(items: Sequence[Item], signature: Signature | None = None) -> tuple[Example, ...]:
+    """Return items as demonstrations, their targets in the form of an answer that the signature asks for."""
+    signature = signature or Signature()
+    return tuple(Example(dict(i.inputs), answer_text(i.target, signature, i.inputs)) for i in items)
 
 
-def draw_demonstrations(items: Sequence[Item], count: int, rng: np.random.Generator) -> Demonstrations:
-    """Return `count` items drawn in turn from each class (as equally as it goes), in random order."""
+def draw_demonstrations(
+    items: Sequence[Item], count: int, rng: np.random.Generator, signature: Signature | None = None
+) -> Demonstrations:
+    """Return `count` items drawn in turn from each class (as equally as it goes), in random order.
+
+    An item of several classes counts for its rarest one.
+    """
     by_class: dict[str, list[Item]] = {}
+    keys = strata_keys(items)
     for i in rng.permutation(len(items)):
-        by_class.setdefault(str(items[i].target), []).append(items[i])
+        by_class.setdefault(str(keys[i]), []).append(items[i])
     # Free-text targets are nearly all distinct: then this is a plain draw.
     queues = [by_class[name] for name in sorted(by_class)]
     queues = [queues[i] for i in rng.permutation(len(queues))]
@@ -38,4 +47,4 @@ def draw_demonstrations(items: Sequence[Item], count: int, rng: np.random.Genera
         for queue in queues:
             if queue and len(drawn) < count:
                 drawn.append(queue.pop())
-    return Demonstrations(as_examples([drawn[i] for i in rng.permutation(len(drawn))]))
+    return Demonstrations(as_examples([drawn[i] for i in rng.permutation(len(drawn))], signature))

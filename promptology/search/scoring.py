@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from promptology.data.items import Item
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
+from promptology.predict.judging import referee
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
 
@@ -40,11 +41,16 @@ class Scores(NamedTuple):
 
 
 def score(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Scores:
-    """Score candidates on labelled items by the task's metric, in one batch, all on the same items."""
+    """Score candidates on items by the task's metric, in one batch, all on the same items.
+
+    Where the metric needs a model, its grades are a second batch; an answer without a grade is missing.
+    """
     predictors = [bind(c, run.model(), {r: h for r, h in run.roles.items() if r != "model"}) for c in candidates]
     metric = run.task.metric
     values = np.full((len(candidates), len(items)), np.nan)
-    for row, predictions in enumerate(predict_many(predictors, items)):
+    many = predict_many(predictors, items)
+    judge = referee(metric, run.roles, run.task.signature)
+    for row, predictions in enumerate(judge.judge(many, items) if judge else many):
         for column, item in enumerate(items):
             if not predictions.missing[column]:
                 values[row, column] = metric.item(predictions.outputs[column], item.target)
@@ -52,17 +58,19 @@ def score(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Sco
 
 
 def selection_items(run: Run) -> tuple[Item, ...]:
-    """Return the labelled items on which a search selects: validation, else train.
+    """Return the items on which a search selects: labelled validation, else train; a judge needs no labels.
 
-    Raises UsageError where the task has no labelled item outside its test split.
+    Raises UsageError where the task has no such item outside its test split.
     """
     for items in (run.task.validation, run.task.train):
         labelled = tuple(i for i in items if i.labelled)
         if labelled:
             return labelled
+    if not getattr(run.task.metric, "labels", True) and (inputs := unlabelled_inputs(run)):
+        return inputs
     raise UsageError(
         f"task {run.task.name!r} has no labelled training or validation items, and this method selects by label; "
-        "add labels, or use a method that needs none such as spo"
+        "add labels, use --metric judge, or a method that needs none such as spo"
     )
 
 

@@ -75,6 +75,7 @@ class RandomSearch:
         """Return a random candidate, None where no usable rewording came."""
         (candidate,) = propose(run, [REWORD.format(instruction=run.start.instruction)], run.start)
         if candidate is not None and self.shots:
-            shown = draw_demonstrations(labelled_train(run), self.shots, run.rng(f"demonstrations {n}"))
+            rng = run.rng(f"demonstrations {n}")
+            shown = draw_demonstrations(labelled_train(run), self.shots, rng, run.task.signature)
             candidate = candidate.with_parts(shown)
         return candidate and replace(candidate, method="random-search")

@@ -26,6 +26,7 @@ from promptology.feedback.judges import Duel, Votes, balanced, compare_outputs, 
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
+from promptology.prompts.outputs import answer_form
 from promptology.prompts.render import fill, messages
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -130,13 +131,14 @@ class SPO:
 
 def requirements(run: Run) -> str:
     """Return what is wanted, as far as the task says."""
-    wanted = run.start.instruction
-    classes = run.task.signature.classes
-    if classes:
-        wanted += "\nThe answer is one of: " + "; ".join(
-            f"{c.name} ({c.description})" if c.description else c.name for c in classes
+    wanted, signature = run.start.instruction, run.task.signature
+    if signature.classes:
+        which = "one of" if signature.output == "class" else "all that apply of"
+        wanted += f"\nThe answer is {which}: " + "; ".join(
+            f"{c.name} ({c.description})" if c.description else c.name for c in signature.classes
         )
-    return wanted
+    form = answer_form(signature)
+    return wanted if signature.output == "class" or not form else f"{wanted}\n{form}"
 
 
 def draw(run: Run, k: int, name: str) -> list[Item]:

@@ -4,6 +4,8 @@
     sequential halving of C on labelled items  (Karnin et al. 2013; for prompts, TRIPLE, arXiv:2402.09723)
     return the survivor
 
+Where several classes may apply, the margin that tells which do is searched too: t x u x m for m in M.
+
 A wording is a template over a class's name and its description; the hand-made ensembles of CLIP's authors
 (arXiv:2103.00020, section 3.1.4) are the same idea without the search.
 """
@@ -14,7 +16,8 @@ from dataclasses import dataclass, replace
 
 from promptology.methods.registry import method
 from promptology.models.access import Embeds
-from promptology.prompts.learned import Learned, Readout
+from promptology.prompts.learned import Learned
+from promptology.prompts.start import MARGIN, nearest_label
 from promptology.run.engine import Run
 from promptology.search.halving import sequential_halving
 from promptology.search.scoring import selection_items
@@ -37,6 +40,8 @@ LABELS = (
     "the writer's concern is {label}. {description}",
     "{description} In short: {label}",
 )
+MARGINS = (0.02, 0.05, 0.1, 0.15)
+"""M: cosine by which a class may lie below the best one and still apply."""
 INPUTS = ("{input}", "a text: {input}", "what is this about? {input}", "{input} The topic of this text:")
 
 
@@ -53,12 +58,14 @@ class TemplateSearch:
         items = (*run.task.train, *run.task.validation)
         items = tuple(i for i in items if i.labelled) or selection_items(run)
         candidates = [run.start]
-        for u in INPUTS:
-            for t in LABELS:
-                wording = Readout("nearest-label", {"label_template": t, "input_template": u})
-                candidate = replace(run.start.with_parts(wording), method="template-search")
-                if not candidate.same_as(run.start):
-                    candidates.append(candidate)
+        signature = run.task.signature
+        for m in MARGINS if signature.output == "classes" else (MARGIN,):
+            for u in INPUTS:
+                for t in LABELS:
+                    wording = nearest_label(signature, t, u, m)
+                    candidate = replace(run.start.with_parts(wording), method="template-search")
+                    if not candidate.same_as(run.start):
+                        candidates.append(candidate)
         best, accuracy = sequential_halving(run, candidates, items, round(self.share * len(candidates) * len(items)))
         run.log("survivor", candidates=len(candidates), score=accuracy)
         return best

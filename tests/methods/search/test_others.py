@@ -85,7 +85,7 @@ def test_best_k_by_leave_one_out():
     points = rng.normal(size=(40, 2)) * 0.05 + np.where(labels[:, None], [1, 0], [0, 1])
     points[0] = [0.999, 0.04]
     vectors = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-    assert best_k(vectors, labels, 0.1, [1, 5]) == 5
+    assert best_k(vectors, np.eye(2)[labels], 0.1, [1, 5]) == 5
     accuracies = []
     for i in range(40):
         nearest = [j for j in np.argsort(-(vectors @ vectors[i]), kind="stable") if j != i][:5]
