@@ -25,14 +25,16 @@ def propose(
     role: str = "optimizer",
     temperature: float = 1.0,
     known: Collection[str] = (),
+    repeats: bool = False,
     tag: str = "prompt",
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
     A proposal is usable when it is not empty, keeps the parent's input placeholders and is not in `known` (normalised
-    text). Each request is a fresh sample.
+    text). Each request is a fresh sample. `repeats` lets prompts through that were tried before, for methods that drop
+    them instead of asking again.
     """
-    seen = {normal(text) for text in [*known, parent.instruction]}
+    seen = set() if repeats else {normal(text) for text in [*known, parent.instruction]}
     texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
     candidates: list[Learned | None] = []
     broken: dict[int, str] = {}
