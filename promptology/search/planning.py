@@ -55,12 +55,18 @@ def answers(task: Task, calls: int, *, shots: int = 0) -> Cost:
     shown = ["\n".join(content for _, content in messages(prompt, i.inputs, task.signature)) for i in items]
     inputs = sum(tokens(input_text(i.inputs, task.signature)) for i in items) / max(len(items), 1)
     cost = estimated(calls, [text + longer for text in shown], answer_tokens(task))
-    return cost._replace(tokens_in=cost.tokens_in + round(calls * shots * (inputs + answer_tokens(task))))
+    return cost._replace(tokens_in=cost.tokens_in + round(calls * shots * (inputs + target_tokens(task))))
 
 
 def answer_tokens(task: Task) -> int:
-    """Return the tokens of a typical answer: the longest class name, else the known targets or a paragraph."""
+    """Return the tokens of a typical answer: a class name and a little, else the known targets or a paragraph."""
+    known = target_tokens(task)
+    return known + 2 if task.signature.output == "class" else max(ANSWER, known)
+
+
+def target_tokens(task: Task) -> int:
+    """Return the tokens of a typical label: the longest class name, else the mean of the known targets."""
     if task.signature.output == "class":
-        return max(map(tokens, task.signature.class_names)) + 2
+        return max(map(tokens, task.signature.class_names))
     known = [tokens(str(i.target)) for i in (*task.train, *task.validation) if i.labelled][:LOOKED_AT]
-    return max(ANSWER, round(sum(known) / len(known)) if known else 0)
+    return round(sum(known) / len(known)) if known else 0
