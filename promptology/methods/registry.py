@@ -137,8 +137,10 @@ def create(name: Any, settings: Mapping[str, Any] | None = None) -> Any:
 
 def setting_help(cls: type, name: str) -> str:
     """Return the text that stands under a field in the source: its meaning and where its default comes from."""
+    # The class that declares the field, which may be one it inherits from.
+    owner = next((c for c in cls.__mro__ if name in vars(c).get("__annotations__", {})), cls)
     try:
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
     except (OSError, SyntaxError):
         return ""
     statements = body.body if isinstance(body, ast.ClassDef) else []

@@ -183,7 +183,8 @@ def check_resume(bench: Bench, budget: str, whole: Trial) -> None:
         kills = 0
         for share in KILLS:
             code, said = bench.fit_in_child(folder, budget, max(1, int(share * whole.asked)))
-            checked.promise(code in (0, -9), f"its run failed in a process of its own: {said}")
+            what = "a run that was killed cannot be continued" if kills else "its run fails in a process of its own"
+            checked.promise(code in (0, -9), f"{what}: {said}")
             kills += code == -9
         code, found = bench.fit_in_child(folder, budget, None)
     checked.promise(code == 0, f"a run that was killed cannot be continued: {found}")

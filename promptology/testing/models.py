@@ -106,7 +106,7 @@ def _check_outcome(checked: Checked, outcome: Any, attempts: int) -> None:
     kind = type(outcome).__name__
     checked.promise(isinstance(outcome, Answer | Failure), f"it yielded a {kind}; an outcome is an Answer or a Failure")
     text = outcome.text if isinstance(outcome, Answer) else outcome.reason
-    checked.promise(isinstance(text, str), f"the text of a {kind} is a {type(text).__name__}")
+    checked.promise(isinstance(text, str), f"the text of {kind} is a {type(text).__name__}")
     if isinstance(outcome, Answer):
         whole = all(isinstance(n, int) and n >= 0 for n in (outcome.tokens_in, outcome.tokens_out))
         checked.promise(whole, f"tokens are {outcome.tokens_in!r} in and {outcome.tokens_out!r} out; counts are due")
@@ -134,7 +134,9 @@ def check_generates(checked: Checked, model: Any, texts: Sequence[str]) -> None:
     next(started)
     if hasattr(started, "close"):
         started.close()
-    ask(checked, model, asked[:1])
+    again = [isinstance(o, Failure) for o in ask(checked, model, asked)]
+    lost = any(again) and not any(isinstance(o, Failure) for o in answers)
+    checked.promise(not lost, "after a caller that stopped listening it gives no answer any more")
     checked.passed("generates")
 
 
