@@ -43,7 +43,6 @@ META = """You are looking for the instruction with which an assistant does a tas
 
 Find out what lifts the score, and write a new instruction that differs from all of those above and scores higher. Keep it short and general. Write it, complete, between <prompt> and </prompt>."""
 EXEMPLARS = "The assistant reads the instruction together with one input. These inputs and right outputs show the task."
-NOTHING = "no usable proposal"
 LEAKED = re.compile(r"</?\s*(prompt|instruction|ins|text|score)\s*>|^\s*score\s*:", re.I | re.M)
 
 
@@ -118,7 +117,7 @@ class OPRO:
                 idle, stuck = (0, 0) if new else (idle + lacking, stuck + 1)
             top = best(H, 1)[0]
             run.keep(top)
-            run.log("round", t=t, outcome="scored" if found else NOTHING, new=found, best=max(h.score for h in H))
+            run.log("step", t=t, new=found, best=max(h.score for h in H))
             if idle >= self.patience:
                 run.log("advice", text=f"the optimizer only repeated itself: the search ended in step {t}")
                 break
@@ -133,14 +132,15 @@ class OPRO:
             some = run.rng(f"pairs {name}").permutation(len(pairs))[: max(1, len(pairs) >> stuck)]
             pairs = [pairs[i] for i in sorted(some)]
         request = meta_prompt(run.task, pairs, shown)
-        proposals = propose(run, [request] * count, run.start, temperature=self.temperature, repeats=True)
         seen = {normal(h.prompt.instruction) for h in H}
-        new: list[Learned] = []
-        for p in proposals:
-            if p is not None and normal(p.instruction) not in seen and self.allowed(p.instruction, run.task):
-                seen.add(normal(p.instruction))
-                new.append(replace(p, method="opro"))
-        return new
+
+        def keep(instruction: str) -> bool:
+            known = normal(instruction) in seen
+            seen.add(normal(instruction))
+            return not known and self.allowed(instruction, run.task)
+
+        proposals = propose(run, [request] * count, run.start, temperature=self.temperature, keep=keep)
+        return [replace(p, method="opro") for p in proposals if p is not None]
 
     def visible(self, H: Sequence[Scored]) -> list[Scored]:
         """Return the best pairs in ascending order; among equals the newest stands last."""

@@ -205,7 +205,7 @@ def test_an_optimizer_that_repeats_itself_ends_the_search():
     # From the second request without anything new on, fewer and fewer pairs are shown.
     assert [len(h) for h in histories(model)[2:]] == [3, 3, 1, 1, 1, 1]
     nothing = Scripted(cycle(["Skill 20."]))
-    with pytest.raises(TooManyMissing, match="without a usable proposal"):
+    with pytest.raises(TooManyMissing, match="was unusable"):
         fit(nothing, steps=2)
 
 
