@@ -40,7 +40,7 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD" or "module:function".',
+            help='"minilm", "openai:NAME@URL", "hf:FOLDER", "simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -123,19 +123,16 @@ class Common:
 
     def open(self, source: str) -> Any:
         """Return a model from its text, with the connection settings of this command."""
-        from promptology.models.opening import model
+        from promptology.models.opening import KINDS, is_kind, model
 
+        values = {"rpm": self.rpm, "workers": self.workers, "timeout": self.timeout, "key_env": self.key_env}
+        given = {k: v for k, v in values.items() if v is not None}
         if source.startswith("openai:"):
-            values = {
-                "rpm": self.rpm,
-                "workers": self.workers,
-                "timeout": self.timeout,
-                "key_env": self.key_env,
-            }
-            return model(source, **{k: v for k, v in values.items() if v is not None})
-        if source.partition(":")[0] not in ("hf", "simulated") and ":" in source:
+            return model(source, **given)
+        if ":" in source and not is_kind(source):
             return model(function(source), **({"workers": self.workers} if self.workers else {}))
-        return model(source)
+        # What comes with the package runs here, without a connection; an installed kind takes what it knows.
+        return model(source) if source.partition(":")[0] in ("minilm", *KINDS) else model(source, **given)
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""

@@ -50,6 +50,7 @@ def apply(
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
+    from promptology.models.opening import is_kind
     from promptology.models.opening import model as open_model
     from promptology.prompts.saving import load
 
@@ -60,7 +61,7 @@ def apply(
     opened = (
         open_model(model, **({"key_env": key_env} if key_env else {}))
         if kind == "openai"
-        else open_model(model if ":" not in model or kind in ("hf", "simulated") else function(model))
+        else open_model(model if ":" not in model or is_kind(model) else function(model))
     )
     fields = [f.name for f in learned.signature.fields]
     if input is None and not texts:
