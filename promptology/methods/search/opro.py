@@ -65,7 +65,7 @@ class OPRO:
     """Let a model propose instructions from the scores of earlier ones."""
 
     steps: int = 200
-    """T: steps (section 5.1)."""
+    """T: steps (code)."""
     samples: int = 8
     """New instructions a step (section 5.1)."""
     history: int = 20
@@ -75,7 +75,7 @@ class OPRO:
     temperature: float = 1.0
     """Temperature of the optimizer (section 5.1); the scorer's is 0."""
     items: int = 50
-    """|S|: labelled items that score every instruction (section 5.1: 20 % of a BBH task)."""
+    """|S|: labelled items that score every instruction (section 5: 20 % of a BBH task)."""
     threshold: float = 0.0
     """Pairs that score less are not shown, the best always is (code: 0.3 with GPT scorers, else 0)."""
     longest: int = 500
@@ -99,7 +99,9 @@ class OPRO:
         finals = min(self.finalists, 1 + new)
         scores = answers(task, items * (1 + new) + (finals * fresh if finals > 1 else 0))
         H = [Scored(plain_start(task), 0.5)] * min(self.history, 1 + new)
-        return scores.plus(estimated(new, [meta_prompt(task, H, [*task.train[: self.exemplars]])], PROPOSAL))
+        return scores.plus(
+            estimated(new, [meta_prompt(task, H, [i for i in task.train if i.labelled][: self.exemplars])], PROPOSAL)
+        )
 
     def fit(self, run: Run) -> Learned:
         """Return the instruction with the best score, confirmed on fresh items."""

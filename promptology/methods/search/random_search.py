@@ -6,8 +6,9 @@
     return the best of the best few on fresh items          (start among them where it is one of the best)
 
 The best of N noisy scores is too high, and the more so the larger N, so the best few are scored again on validation
-items that the search never saw and those scores choose; where no such items are left, p* stands. The control that every guided search must beat (Bergstra and Bengio 2012); for prompts, DSPy's bootstrap with random
-search is the nearest relative, without the rewording.
+items that the search never saw, and those scores choose; where no such items are left, p* stands. The control that
+every guided search must beat (Bergstra and Bengio 2012); for prompts, DSPy's bootstrap with random search is the
+nearest relative, without the rewording.
 """
 
 from __future__ import annotations
