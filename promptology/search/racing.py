@@ -40,14 +40,17 @@ def paired_race(
     block: int = 10,
     alpha: float = 0.05,
     evaluations: int | None = None,
+    survivors: int = 1,
 ) -> Race:
     """Score candidates block by block on the same items and drop those that are significantly worse than the best.
 
-    Ends with one survivor, when the items are used up, or before `evaluations` candidate-item scores are exceeded.
+    Ends with that many survivors (or fewer), when the items are used up, or before `evaluations` candidate-item scores
+    are exceeded.
     The probability that the truly best candidate is dropped at any time is at most `alpha`: each test is one-sided at
     alpha / ((K - 1) * looks), since at each look the best of K candidates meets one of K - 1 others. Tests: the exact
     sign test (McNemar) where both have only scores of 0 and 1, else the paired t-test. Missing answers: a pair counts
-    only where both answered; see also `Race`.
+    only where both answered; see also `Race`. This promise has its price: of a close field sequential halving keeps
+    as good a candidate for fewer scores, without the promise.
     """
     order = run.rng("racing items").permutation(len(items))
 
@@ -60,7 +63,7 @@ def paired_race(
         run.log("race", candidates=len(alive), items=used, best=best)
         run.keep(candidates[alive[0]])
 
-    end = race(scorer, len(candidates), len(items), block, alpha, evaluations, looked)
+    end = race(scorer, len(candidates), len(items), block, alpha, evaluations, survivors, looked)
     means = Scores(end.values[end.survivors]).means
     return Race([candidates[i] for i in end.survivors], [float(m) for m in means], end.evaluations)
 
@@ -72,15 +75,18 @@ def race(
     block: int = 10,
     alpha: float = 0.05,
     evaluations: int | None = None,
+    survivors: int = 1,
     looked: Callable[[list[int], Table], None] = lambda alive, values: None,
 ) -> Finish:
     """Race candidates whose scores on a range of items `scorer` returns, shape (alive, items); see `paired_race`."""
-    if candidates < 1 or block < 1 or not 0 < alpha < 1:
-        raise UsageError("a race needs a candidate, a block of at least 1 item and an alpha between 0 and 1")
+    if min(candidates, block, survivors) < 1 or not 0 < alpha < 1:
+        raise UsageError(
+            "a race needs a candidate, a block of at least 1 item, a survivor and an alpha between 0 and 1"
+        )
     level = alpha / max(1, (candidates - 1) * math.ceil(items / block))
     values = np.full((candidates, items), np.nan)
     alive, used, spent = list(range(candidates)), 0, 0
-    while used < items and (len(alive) > 1 or used == 0):
+    while used < items and (len(alive) > survivors or used == 0):
         size = min(block, items - used)
         if evaluations is not None:
             size = min(size, (evaluations - spent) // len(alive))

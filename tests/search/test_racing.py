@@ -118,6 +118,15 @@ def test_the_limit_of_evaluations_holds(limit):
     assert sorted(end.survivors) == [0, 1, 2, 3]
 
 
+def test_a_race_may_end_with_several_survivors():
+    rng = np.random.default_rng(5)
+    values = table(rng, [0.1, 0.5, 0.8, 0.81, 0.2, 0.79], 400)
+    one = race(scorer(values), 6, 400)
+    three = race(scorer(values), 6, 400, survivors=3)
+    assert set(three.survivors) == {2, 3, 5}
+    assert three.evaluations < one.evaluations
+
+
 def test_a_race_needs_sense():
     with pytest.raises(UsageError, match="alpha between"):
         race(scorer(np.ones((1, 1))), 1, 1, 10, 0.0)

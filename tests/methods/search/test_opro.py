@@ -9,6 +9,9 @@ import pytest
 
 import promptology as pt
 from promptology.errors import TooManyMissing, UsageError
+from promptology.methods.search.opro import Scored, meta_prompt
+from promptology.models.simulated.skills import current_prompt, fill_form, skill_of
+from promptology.prompts.start import start_from
 
 PAIR = re.compile(r"^text: (.+)\nscore: (-?[\d.]+)$", re.M)
 TASK = pt.Task(
@@ -216,6 +219,17 @@ def test_same_seed_same_result_and_seeds_differ():
     results = [fit("simulated:tickets", small, seed=s, steps=2) for s in (1, 1, 2, 3)]
     assert results[0].learned.same_as(results[1].learned)
     assert len({r.learned.instruction for r in results}) > 1
+
+
+@pytest.mark.parametrize("scores", [(0.1, 0.9, 0.4), (-0.2, -0.1, -0.3)])
+def test_the_simulated_rewriter_reads_the_history_by_its_content(scores):
+    prompts = [f"Sort it, wording {n}." for n in range(3)]
+    start = start_from(TASK.signature, ("generates",))
+    pairs = [Scored(start.with_instruction(p), s) for p, s in zip(prompts, scores, strict=True)]
+    request = meta_prompt(TASK, sorted(pairs, key=lambda h: h.score), TASK.train[:3])
+    assert skill_of(request, len(request)) == "rewrite"
+    assert current_prompt(request, []) == "Sort it, wording 1."
+    assert "<prompt>" in fill_form(request, prompt="Better.")
 
 
 def test_settings_are_checked():
