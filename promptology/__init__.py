@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.few_shot import FewShot
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
+    from promptology.methods.search.opro import OPRO
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
@@ -44,6 +45,7 @@ _HOME = {
     "promptology.methods.search.few_shot": ("FewShot",),
     "promptology.methods.search.knn_demos": ("KNNDemos",),
     "promptology.methods.search.manual": ("Manual",),
+    "promptology.methods.search.opro": ("OPRO",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -54,6 +56,7 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "OPRO",
     "SPO",
     "Answer",
     "ClassLabel",

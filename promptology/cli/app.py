@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,11 +42,26 @@ def _root(
     pass
 
 
+def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
+    """Print a plug-in's fault as a note like any other; further warnings stay as Python shows them."""
+    from promptology.cli.showing import say
+    from promptology.plugins import PluginWarning
+
+    if issubclass(category, PluginWarning):
+        say(f"note: {message}")
+    else:
+        _python_shows(message, category, *where)
+
+
+_python_shows = warnings.showwarning
+
+
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input or a model that refused, 130 interrupted."""
     # Importing the files registers their commands.
     from promptology.cli import catalogue, fitting, runs, saved, serving  # noqa: F401
 
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         code = app(args=list(argv), standalone_mode=False)
         sys.stdout.flush()

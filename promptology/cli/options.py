@@ -41,8 +41,8 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER", "simulated:WORLD" '
-            'or "module:function".',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER", "simulated:WORLD", '
+            '"module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -201,15 +201,14 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def opened(source: str, settings: Mapping[str, Any]) -> Any:
     """Return a model from its text; of the connection settings it gets those that were given and that it takes."""
-    from promptology.models.opening import REMOTE, model
+    from promptology.models.opening import KINDS, REMOTE, is_kind, model
 
     kind = source.partition(":")[0]
     given = {name: value for name, value in settings.items() if value is not None}
-    if kind in REMOTE:
-        return model(source, **given)
-    if kind not in ("hf", "simulated") and ":" in source:
+    if ":" in source and not is_kind(source):
         return model(function(source), **{k: v for k, v in given.items() if k == "workers"})
-    return model(source)
+    # What else comes with the package runs here, without a connection; an installed kind takes what it knows.
+    return model(source) if kind in ("minilm", *KINDS) and kind not in REMOTE else model(source, **given)
 
 
 def function(source: str) -> Any:

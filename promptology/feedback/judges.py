@@ -26,6 +26,9 @@ JUDGE = """Two assistants answered the same inputs. Compare their outputs and de
 
 Judge only the outputs; the order in which they stand means nothing. Write one or two sentences of analysis between <analysis> and </analysis>, then the better one, A or B, between <choice> and </choice>."""
 
+VERDICT = 60
+"""Tokens of a typical verdict, for plans."""
+
 
 class Votes(NamedTuple):
     """Votes of one duel: for the challenger, for the incumbent, and votes that were missing or unreadable."""

@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import difflib
 import importlib
-import importlib.metadata
 import inspect
 import pkgutil
 import textwrap
@@ -17,8 +16,8 @@ from typing import Any, TypeVar, get_args
 
 from promptology.errors import UsageError
 from promptology.models.access import PROTOCOLS
+from promptology.plugins import load_methods
 
-ENTRY_POINTS = "promptology.methods"
 FAMILIES = ("soft", "vision", "search", "weights", "people", "generation", "strategies")
 M = TypeVar("M", bound=type)
 
@@ -69,6 +68,9 @@ def method(
     def register(cls: M) -> M:
         if family not in FAMILIES:
             raise UsageError(f"method {slug!r}: unknown family {family!r}; use one of {', '.join(FAMILIES)}")
+        known = _CARDS.get(slug)
+        if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise UsageError(f"method {slug!r} is there already, in {known.cls.__module__}; choose another name")
         summary = (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
         card = Card(slug, family, learns, paper, _access(needs), _access(optional or {}), labels, summary, cls)
         cls.card = card  # type: ignore[attr-defined]
@@ -87,7 +89,10 @@ def _access(needs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def catalogue() -> dict[str, Card]:
-    """Return the cards of all methods by slug, built in and from entry points."""
+    """Return the cards of all methods by slug, built in and from entry points.
+
+    A plug-in that cannot be imported is left out, with a `PluginWarning` that names its package.
+    """
     global _found
     if not _found:
         package = importlib.import_module("promptology.methods")
@@ -96,9 +101,8 @@ def catalogue() -> dict[str, Card]:
                 folder = importlib.import_module(f"promptology.methods.{family.name}")
                 for file in pkgutil.iter_modules(folder.__path__):
                     importlib.import_module(f"promptology.methods.{family.name}.{file.name}")
-        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            point.load()
         _found = True
+        load_methods()
     return dict(sorted(_CARDS.items()))
 
 
@@ -137,8 +141,10 @@ def create(name: Any, settings: Mapping[str, Any] | None = None) -> Any:
 
 def setting_help(cls: type, name: str) -> str:
     """Return the text that stands under a field in the source: its meaning and where its default comes from."""
+    # The class that declares the field, which may be one it inherits from.
+    owner = next((c for c in cls.__mro__ if name in vars(c).get("__annotations__", {})), cls)
     try:
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
     except (OSError, SyntaxError):
         return ""
     statements = body.body if isinstance(body, ast.ClassDef) else []

@@ -9,12 +9,14 @@ from typing import Any
 
 from promptology.errors import ModelError, UsageError
 from promptology.models.access import Answer, Failure, Outcome, Request, Vectors
+from promptology.models.cutting import TOKEN, cut
 
 
 class CallableModel:
     """Text generation by `fn(prompt) -> str`, or by `fn(messages) -> str` with `chat=True`.
 
-    An exception in the function is a failed call: it is tried again, then counted as missing. `workers` > 1 calls the
+    An exception in the function is a failed call: it is tried again, then counted as missing. The function gets no
+    settings, so its text is cut here at stop marks and at `max_tokens` (four characters each). `workers` > 1 calls the
     function from that many threads. `identity` tells two functions apart in the cache; the default is the function's
     qualified name, so give one (a version, say) when the function's behaviour changes.
     """
@@ -65,8 +67,9 @@ class CallableModel:
                 continue
             if not isinstance(text, str):
                 raise ModelError(f"{self.name} returned a {type(text).__name__}; a model function returns a str")
+            text, truncated = cut(text, request.stop, request.max_tokens)
             size = sum(len(content) for _, content in request.messages)
-            return Answer(text, math.ceil(size / 4), math.ceil(len(text) / 4), True, attempt)
+            return Answer(text, math.ceil(size / TOKEN), math.ceil(len(text) / TOKEN), True, attempt, truncated)
         return Failure(" ".join(reason.split()), True, attempts)
 
     def _argument(self, request: Request) -> Any:
@@ -94,6 +97,8 @@ class CallableEncoder:
         """Return unit vectors, float32, shape (len(texts), dimension)."""
         import numpy as np
 
+        if not texts:
+            return np.zeros((0, 0), np.float32)
         vectors = np.asarray(self.fn(list(texts)), np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise ModelError(

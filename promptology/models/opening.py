@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from promptology import plugins
 from promptology.errors import UsageError
 from promptology.models.access import offers
 
@@ -15,6 +16,7 @@ FORMS = (
 )
 REMOTE = ("openai", "completions")
 """Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
+KINDS = (*REMOTE, "hf", "simulated")
 OPENAI = "https://api.openai.com/v1"
 
 
@@ -25,7 +27,8 @@ def model(source: Any, **options: Any) -> Any:
     "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
     "hf:FOLDER_OR_ID" (a sentence encoder); "simulated:WORLD" (a simulated chat model); a callable
     `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that
-    already offers a protocol. Raises UsageError for anything else.
+    already offers a protocol; "KIND:REST" where an installed package adds KIND (see `promptology.plugins`). Raises
+    UsageError for anything else.
     """
     if isinstance(source, str):
         return _from_text(source, options)
@@ -69,6 +72,20 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
         from promptology.models.simulated import from_spec
 
         return from_spec(rest)
-    near = difflib.get_close_matches(text, ["minilm", "openai:", "completions:", "hf:", "simulated:"], 1, 0.5)
+    added = plugins.points(plugins.MODELS)
+    if kind in added:
+        made = plugins.open_model(kind, rest, options)
+        if not offers(made):
+            package = plugins.package_of(added[kind])
+            raise UsageError(f"model kind {kind!r} of package {package} made a {type(made).__name__}: no model")
+        return made
+    near = difflib.get_close_matches(text, ["minilm", *(f"{k}:" for k in (*KINDS, *added))], 1, 0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
-    raise UsageError(f"unknown model {text!r}: {hint}{FORMS}")
+    more = "; installed kinds: " + ", ".join(added) if added else ""
+    raise UsageError(f"unknown model {text!r}: {hint}{FORMS}{more}")
+
+
+def is_kind(source: str) -> bool:
+    """Whether the text before a colon names a kind of model, built in or added by an installed package."""
+    kind = source.partition(":")[0]
+    return kind in KINDS or kind in plugins.points(plugins.MODELS)

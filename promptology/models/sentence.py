@@ -44,9 +44,13 @@ class SentenceEncoder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, float32, shape (len(texts), dimension)."""
         tokenizer, model, pooling = self._load()
+        if not texts:
+            return np.zeros((0, model.config.hidden_size), np.float32)
         import torch
 
-        encoded = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        # Half of a surrogate pair, which broken files hold, is no Unicode: the tokenizer would refuse the whole batch.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encoded = tokenizer(clean, truncation=True, max_length=self.max_tokens)["input_ids"]
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
         vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
         with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from promptology.prompts.learned import Learned
@@ -25,14 +25,16 @@ def propose(
     role: str = "optimizer",
     temperature: float = 1.0,
     known: Collection[str] = (),
+    keep: Callable[[str], bool] | None = None,
     tag: str = "prompt",
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
     A proposal is usable when it is not empty, keeps the parent's input placeholders and is not in `known` (normalised
-    text). Each request is a fresh sample.
+    text). Each request is a fresh sample. A method that drops proposals instead of asking again gives `keep`: it gets
+    the text of each usable one in turn, and decides in place of `known`.
     """
-    seen = {normal(text) for text in [*known, parent.instruction]}
+    seen = set() if keep else {normal(text) for text in [*known, parent.instruction]}
     texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
     candidates: list[Learned | None] = []
     broken: dict[int, str] = {}
@@ -47,6 +49,8 @@ def propose(
         for n, text in zip(broken, repaired, strict=True):
             candidates[n], reason = _read(text, parent, seen, tag)
             run.log("repair", reason=broken[n], mended=not reason)
+    if keep:
+        candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
     run.tally.update(proposals=len(candidates), usable=sum(c is not None for c in candidates))
     return candidates
 

@@ -25,9 +25,11 @@ class Scores(NamedTuple):
     def means(self) -> NDArray[np.float64]:
         """Mean score per candidate over the items that every candidate answered, so that the comparison is paired.
 
-        Where there is no such item, each candidate's own mean; NaN for a candidate without any answer.
+        Where there is no such item, each candidate's own mean. A candidate without any answer is NaN and leaves the
+        comparison of the others paired.
         """
-        complete = ~np.isnan(self.values).any(axis=0)
+        answered = ~np.isnan(self.values).all(axis=1)
+        complete = ~np.isnan(self.values[answered]).any(axis=0)
         used = self.values[:, complete] if complete.any() else self.values
         counts = (~np.isnan(used)).sum(axis=1)
         sums = np.nansum(used, axis=1)

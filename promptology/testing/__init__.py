@@ -1,5 +1,8 @@
-"""Contract tests for methods, models and stores, for third parties too."""
+"""Contracts for methods, models and stores, ours and third parties'; plain functions, for any test framework."""
 
+from promptology.testing.methods import check_method
+from promptology.testing.models import check_model
+from promptology.testing.promises import Checked
 from promptology.testing.stores import check_store
 
-__all__ = ["check_store"]
+__all__ = ["Checked", "check_method", "check_model", "check_store"]

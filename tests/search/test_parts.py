@@ -78,20 +78,21 @@ def test_a_failed_call_is_missing_in_the_scores(numbers):
 def test_halving_finds_the_best_within_its_evaluations(numbers):
     run = make_run(numbers, model=skilled)
     candidates = [candidate(numbers, s) for s in (2, 9, 4, 5, 3, 6, 1, 7)]
-    best, mean = sequential_halving(run, candidates, numbers.train, evaluations=8 * 30)
+    race = sequential_halving(run, candidates, numbers.train, evaluations=8 * 30)
+    best, mean = race.best, race.means[0]
     assert best.same_as(candidates[1])
     assert mean == pytest.approx(0.9, abs=0.08)
     rounds = [h["values"] for h in run.history]
     assert [r["candidates"] for r in rounds] == [8, 4, 2]
     assert [r["items"] for r in rounds] == sorted(r["items"] for r in rounds)
-    assert sum(r["candidates"] * r["items"] for r in rounds) <= 8 * 30
+    assert race.evaluations <= sum(r["candidates"] * r["items"] for r in rounds) <= 8 * 30
     assert run.kept.same_as(best)
 
 
 def test_the_engine_returns_the_last_kept_when_the_budget_ends(numbers):
     class Search:
         def fit(self, run):
-            return sequential_halving(run, [candidate(numbers, s) for s in (2, 9, 4, 5)], numbers.train, 4 * 60)[0]
+            return sequential_halving(run, [candidate(numbers, s) for s in (2, 9, 4, 5)], numbers.train, 4 * 60).best
 
     run = make_run(numbers, "130calls", model=skilled)
     assert learn(Search(), run) is run.kept

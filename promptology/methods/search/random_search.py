@@ -3,14 +3,17 @@
     p* <- start, s* <- score(start)
     for i = 1..N:  p <- (paraphrase of the start's instruction, k random demonstrations)
                    if score(p) > s*:  p*, s* <- p, score(p)
-    return p*
+    return the best of the best few on fresh items          (start among them where it is one of the best)
 
-The control that every guided search must beat (Bergstra and Bengio 2012); for prompts, DSPy's bootstrap with random
-search is the nearest relative, without the rewording.
+The best of N noisy scores is too high, and the more so the larger N, so the best few are scored again on validation
+items that the search never saw, and those scores choose; where no such items are left, p* stands. The control that
+every guided search must beat (Bergstra and Bengio 2012); for prompts, DSPy's bootstrap with random search is the
+nearest relative, without the rewording.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from promptology.data.task import Task
@@ -20,7 +23,9 @@ from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
+from promptology.search.planning import PROPOSAL, answers, estimated, fresh_after, labelled_selection, plain_start
 from promptology.search.proposing import propose
+from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
 
 REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {{placeholder}}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
@@ -46,34 +51,42 @@ class RandomSearch:
     """k: demonstrations per candidate; 0 rewords only."""
     items: int = 100
     """Selection items at most; the same for every candidate."""
+    finalists: int = 3
+    """Best candidates that are scored again on as many fresh items at the end; 1 turns it off."""
 
     def plan(self, task: Task) -> Cost:
-        """Return the calls of learning: one rewording and one score per item for each candidate, and the start's."""
-        labelled = [i for i in task.validation if i.labelled] or [i for i in task.train if i.labelled]
-        items = min(self.items, len(labelled))
-        return Cost(calls=items + self.candidates * (1 + items))
+        """Return the cost of learning where the optimizer has something new to say to the end."""
+        items = min(self.items, len(labelled_selection(task)))
+        finals = min(self.finalists, 1 + self.candidates)
+        again = finals * min(self.items, fresh_after(task, items)) if finals > 1 else 0
+        scores = answers(task, items * (1 + self.candidates) + again, shots=self.shots)
+        return scores.plus(estimated(self.candidates, [REWORD + plain_start(task).instruction], PROPOSAL))
 
     def fit(self, run: Run) -> Learned:
-        """Return the best candidate on the selection items."""
+        """Return the best candidate on the selection items, confirmed on fresh ones."""
         chosen = selection_items(run)
         order = run.rng("items").permutation(len(chosen))[: self.items]
         items = [chosen[i] for i in order]
-        best = run.start
-        best_score = score(run, [best], items).means[0]
+        tried = [(run.start, float(score(run, [run.start], items).means[0]))]
         for n in run.track(self.candidates, "candidates"):
-            candidate = self.draw(run, n)
+            candidate = self.draw(run, n, [p.instruction for p, _ in tried])
             if candidate is None:
+                run.log("candidate", number=n + 1, outcome="no usable proposal")
                 continue
-            value = score(run, [candidate], items).means[0]
-            run.log("candidate", number=n + 1, score=float(value), best=float(max(value, best_score)))
-            if value > best_score:
-                best, best_score = candidate, value
-                run.keep(best)
-        return best
+            value = float(score(run, [candidate], items).means[0])
+            tried.append((candidate, value))
+            # The best first; among equals, and where no answer came, the order in which they were tried.
+            tried.sort(key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
+            run.log("candidate", number=n + 1, score=value, best=tried[0][1])
+            run.keep(tried[0][0])
+        finalists = [p for p, _ in tried[: self.finalists]]
+        return rescore(run, finalists, fresh_items(run, items, self.items)).best
 
-    def draw(self, run: Run, n: int) -> Learned | None:
+    def draw(self, run: Run, n: int, tried: list[str]) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
-        (candidate,) = propose(run, [REWORD.format(instruction=run.start.instruction)], run.start)
+        # With demonstrations the same wording again is another candidate.
+        request = REWORD.format(instruction=run.start.instruction)
+        (candidate,) = propose(run, [request], run.start, known=() if self.shots else tried)
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")
             shown = draw_demonstrations(labelled_train(run), self.shots, rng, run.task.signature)

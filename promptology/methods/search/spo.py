@@ -10,7 +10,8 @@
 
 Calls: k + (T - 1)(1 + k + n), 75 at the defaults. Choices of ours, after the card: the challenger must win a majority
 (the public repository inverted this in 2025; the paper's rule stands here), a void vote counts for neither side, an
-unusable proposal is a failed round and is never executed, and the swaps are balanced, so that a judge who always names
+unusable proposal is a failed round and is never executed, a prompt that was proposed before is executed anew (so that
+a round costs what it costs), and the swaps are balanced, so that a judge who always names
 the first answer accepts nothing (random swaps, as published, accept 5 challengers of 16). A last duel, final prompt
 against start on inputs that the search never saw, is evidence's work.
 """
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 from promptology.data.items import Item
 from promptology.data.task import Task
 from promptology.errors import UsageError
-from promptology.feedback.judges import Duel, Votes, balanced, compare_outputs, show
+from promptology.feedback.judges import JUDGE, VERDICT, Duel, Votes, balanced, compare_outputs, show
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
@@ -30,6 +31,7 @@ from promptology.prompts.outputs import answer_form
 from promptology.prompts.render import fill, messages
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.search.planning import INSTRUCTION, PROPOSAL, answer_tokens, answers, estimated, plain_start
 from promptology.search.proposing import propose
 from promptology.search.scoring import unlabelled_inputs
 
@@ -82,9 +84,13 @@ class SPO:
             raise ValueError("rounds, questions and votes are at least 1")
 
     def plan(self, task: Task) -> Cost:
-        """Return the calls of learning: k + (T - 1)(1 + k + n)."""
-        again = self.questions if self.fresh_questions else 0
-        return Cost(calls=self.questions + (self.rounds - 1) * (1 + self.questions + self.votes + again))
+        """Return the calls of learning, k + (T - 1)(1 + k + n), and their tokens as estimated."""
+        k, duels = self.questions, self.rounds - 1
+        executed = answers(task, k + duels * k * (1 + self.fresh_questions))
+        outputs = "x" * 4 * k * (answer_tokens(task) + INSTRUCTION)
+        wanted = self.requirements or plain_start(task).instruction
+        optimised = estimated(duels, [OPTIMISE + wanted + outputs], PROPOSAL)
+        return executed.plus(optimised).plus(estimated(duels * self.votes, [JUDGE + wanted + 2 * outputs], VERDICT))
 
     def fit(self, run: Run) -> Learned:
         """Return the prompt of the last accepted round."""
@@ -105,7 +111,7 @@ class SPO:
             if challenger is None:
                 run.log("round", t=t, outcome="no usable proposal")
                 continue
-            A = execute(run, challenger, Q)
+            A = execute(run, challenger, Q, fresh=True)
             votes = self.duel(run, R, Q, A, A_best, t)
             run.log("round", t=t, outcome="accepted" if votes.accepted else "rejected", **votes._asdict())
             if votes.accepted:
@@ -149,9 +155,9 @@ def draw(run: Run, k: int, name: str) -> list[Item]:
     return [pool[i] for i in run.rng(name).permutation(len(pool))[:k]]
 
 
-def execute(run: Run, prompt: Learned, Q: list[Item]) -> list[str | None]:
+def execute(run: Run, prompt: Learned, Q: list[Item], fresh: bool = False) -> list[str | None]:
     """X: return the model's outputs on the questions."""
-    return run.model().generate([messages(prompt, q.inputs, run.task.signature) for q in Q])
+    return run.model().generate([messages(prompt, q.inputs, run.task.signature) for q in Q], fresh=fresh)
 
 
 def rewrite(

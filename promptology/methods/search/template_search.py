@@ -66,6 +66,6 @@ class TemplateSearch:
                     candidate = replace(run.start.with_parts(wording), method="template-search")
                     if not candidate.same_as(run.start):
                         candidates.append(candidate)
-        best, accuracy = sequential_halving(run, candidates, items, round(self.share * len(candidates) * len(items)))
-        run.log("survivor", candidates=len(candidates), score=accuracy)
-        return best
+        race = sequential_halving(run, candidates, items, round(self.share * len(candidates) * len(items)))
+        run.log("survivor", candidates=len(candidates), score=race.means[0])
+        return race.best

@@ -14,6 +14,7 @@ import numpy as np
 
 from promptology.errors import UsageError
 from promptology.models.access import Answer, Message, Outcome, Request
+from promptology.models.cutting import TOKEN, cut
 from promptology.models.simulated.skills import Regions, current_prompt, fill_form, regions, skill_of
 from promptology.models.simulated.worlds import WORLDS, World, tickets_known
 
@@ -71,8 +72,8 @@ class SimulatedChat:
                 yield n, Answer("", tokens(r.messages) + count(r.continuation), 0, False, 1, False, value)
                 continue
             seed = r.seed if r.seed is not None else r.sample
-            text, cut = shorten(self.reply(r.messages, seed, r.temperature), r.max_tokens)
-            yield n, Answer(text, tokens(r.messages), count(text), False, 1, cut)
+            text, truncated = cut(self.reply(r.messages, seed, r.temperature), r.stop, r.max_tokens)
+            yield n, Answer(text, tokens(r.messages), count(text), False, 1, truncated)
 
     def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return log p(choice | prompt); the class that the model would answer is the likeliest."""
@@ -277,16 +278,9 @@ def from_spec(text: str, known: Mapping[str, str] | None = None) -> SimulatedCha
 
 def count(text: str) -> int:
     """Return simulated tokens: four characters each."""
-    return math.ceil(len(text) / 4)
+    return math.ceil(len(text) / TOKEN)
 
 
 def tokens(messages: Sequence[Message]) -> int:
     """Return simulated tokens of messages."""
     return sum(count(content) for _, content in messages)
-
-
-def shorten(text: str, max_tokens: int | None) -> tuple[str, bool]:
-    """Cut a text to a number of simulated tokens; whether it was cut."""
-    if max_tokens is None or count(text) <= max_tokens:
-        return text, False
-    return text[: 4 * max_tokens], True

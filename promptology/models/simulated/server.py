@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from promptology.errors import UsageError
-from promptology.models.simulated.chat import SimulatedChat, count, from_spec, shorten, tokens
+from promptology.models.cutting import cut
+from promptology.models.simulated.chat import SimulatedChat, count, from_spec, tokens
 from promptology.models.simulated.scoring import text_completion
 
 HEADERS = {"X-Simulated": "true"}
@@ -60,12 +61,10 @@ def completion(chat: SimulatedChat, doc: dict[str, Any]) -> dict[str, Any]:
     tokens_out = 0
     for n in range(int(doc.get("n") or 1)):
         text = chat.reply(messages, int(doc.get("seed") or 0) + n, float(doc.get("temperature") or 0.0))
-        for mark in stops:
-            text = text.split(mark)[0]
-        text, cut = shorten(text, limit)
+        text, truncated = cut(text, stops, limit)
         tokens_out += count(text)
         message = {"role": "assistant", "content": text}
-        choices.append({"index": n, "message": message, "finish_reason": "length" if cut else "stop"})
+        choices.append({"index": n, "message": message, "finish_reason": "length" if truncated else "stop"})
     tokens_in = tokens(messages)
     return {
         "id": "simulated",

@@ -41,7 +41,7 @@ _LABELLED = re.compile(
     re.I | re.M | re.S,
 )
 _SCORED = re.compile(
-    r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*([0-9.]+)", re.I | re.S
+    r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*(-?[0-9.]+)", re.I | re.S
 )
 PROMPT_TAGS = ("prompt", "new_prompt", "improved_prompt", "instruction", "new_instruction", "ins", "text")
 THOUGHT_TAGS = (
@@ -92,7 +92,7 @@ def current_prompt(text: str, known: list[str]) -> str:
     """
     scored = _SCORED.findall(text)
     if scored:
-        best = max(scored, key=lambda pair: float(pair[1].rstrip(".") or 0))
+        best = max(scored, key=lambda pair: _number(pair[1]))
         return str(best[0]).strip().strip("<>\"'")
     tagged = [(name.lower(), body.strip()) for name, body in _TAGGED.findall(text)]
     named = [body for name, body in tagged if ("prompt" in name or "instruct" in name) and _is_prompt(body)]
@@ -105,6 +105,13 @@ def current_prompt(text: str, known: list[str]) -> str:
         p.strip() for p in text.split("\n\n") if p.strip()
     ]
     return max(blocks, key=lambda b: (_count(b, known), len(b))) if blocks else text.strip()
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.rstrip("."))
+    except ValueError:  # dots alone, or a version such as 1.2.3
+        return 0.0
 
 
 def _is_prompt(body: str) -> bool:

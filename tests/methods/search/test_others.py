@@ -127,6 +127,20 @@ def test_random_search_keeps_the_best_and_scores_all_on_the_same_items(colours):
     assert result.evidence.verdict == "better"
 
 
+def test_random_search_scores_its_best_again_on_fresh_items():
+    rows = [(f"{thing} number {n}", colour) for thing, colour in THINGS.items() for n in range(30)]
+    task = pt.Task(rows[::2], rows[1::2], rows[:9])
+    method = pt.RandomSearch(candidates=4, shots=2, items=10, finalists=3)
+    result = pt.fit(task, copycat, method, helpers={"optimizer": reworder()}, cache=False)
+    (again,) = [h["values"] for h in result.history if h["step"] == "rescored"]
+    assert (again["candidates"], again["items"]) == (3, 10)
+    assert result.learning.calls == method.plan(task).calls == 10 + 4 * (1 + 10) + 3 * 10
+    once = pt.RandomSearch(candidates=4, shots=2, items=10, finalists=1)
+    result = pt.fit(task, copycat, once, helpers={"optimizer": reworder()}, cache=False)
+    assert not [h for h in result.history if h["step"] == "rescored"]
+    assert result.learning.calls == once.plan(task).calls == 10 + 4 * (1 + 10)
+
+
 def reworder():
     versions = iter(range(1000))
 

@@ -1,0 +1,72 @@
+"""What calls will cost in tokens, before the first one: estimates from rendered prompts, marked as estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from promptology.data.items import Item
+from promptology.data.task import Task
+from promptology.prompts.learned import Learned
+from promptology.prompts.render import input_text, messages
+from promptology.prompts.start import start_from
+from promptology.run.cost import Cost
+
+PROPOSAL = 150
+"""Tokens of a typical proposal: a few words of analysis and an instruction of one paragraph."""
+INSTRUCTION = 60
+"""Tokens of a typical proposed instruction."""
+ANSWER = 100
+"""Tokens of a typical free-text answer where the task shows none."""
+LOOKED_AT = 50
+"""Items whose rendered prompts are measured."""
+
+
+def tokens(text: str) -> int:
+    """Return the tokens of a text: four bytes each, the usual figure for English."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+
+
+def labelled_selection(task: Task) -> tuple[Item, ...]:
+    """Return the items that `selection_items` takes, without a run; empty where the task has no labels."""
+    return tuple(i for i in task.validation if i.labelled) or tuple(i for i in task.train if i.labelled)
+
+
+def fresh_after(task: Task, used: int) -> int:
+    """Return how many labelled validation items are left fresh after a selection on `used` items."""
+    return max(0, sum(i.labelled for i in task.validation) - used)
+
+
+def plain_start(task: Task) -> Learned:
+    """Return the start of a model that generates."""
+    return start_from(task.signature, ("generates",))
+
+
+def estimated(calls: int, prompts: Sequence[str], tokens_out: int) -> Cost:
+    """Return the cost of calls whose prompts look like these."""
+    size = sum(map(tokens, prompts)) / max(len(prompts), 1)
+    return Cost(calls, round(calls * size), calls * tokens_out, estimated=True)
+
+
+def answers(task: Task, calls: int, *, shots: int = 0) -> Cost:
+    """Return the cost of that many answers of the task's model to proposed prompts with that many demonstrations."""
+    prompt = plain_start(task)
+    items = [*task.validation, *task.train, *task.unlabeled, *task.test][:LOOKED_AT]
+    longer = " " * 4 * max(0, INSTRUCTION - tokens(prompt.instruction))
+    shown = ["\n".join(content for _, content in messages(prompt, i.inputs, task.signature)) for i in items]
+    inputs = sum(tokens(input_text(i.inputs, task.signature)) for i in items) / max(len(items), 1)
+    cost = estimated(calls, [text + longer for text in shown], answer_tokens(task))
+    return cost._replace(tokens_in=cost.tokens_in + round(calls * shots * (inputs + target_tokens(task))))
+
+
+def answer_tokens(task: Task) -> int:
+    """Return the tokens of a typical answer: a class name and a little, else the known targets or a paragraph."""
+    known = target_tokens(task)
+    return known + 2 if task.signature.output == "class" else max(ANSWER, known)
+
+
+def target_tokens(task: Task) -> int:
+    """Return the tokens of a typical label: the longest class name, else the mean of the known targets."""
+    if task.signature.output == "class":
+        return max(map(tokens, task.signature.class_names))
+    known = [tokens(str(i.target)) for i in (*task.train, *task.validation) if i.labelled][:LOOKED_AT]
+    return round(sum(known) / len(known)) if known else 0

@@ -1,0 +1,133 @@
+"""The bench on which a method is checked: its models served and counted, its runs repeated, killed and compared."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from promptology.data.task import Task
+from promptology.errors import UsageError
+from promptology.evidence.fitting import Result
+from promptology.methods.registry import Card
+from promptology.models.access import offers
+from promptology.models.http import ChatEndpoint
+from promptology.models.opening import model as open_model
+from promptology.models.simulated import SimulatedChat
+from promptology.testing.fixtures import Counting, HashingEncoder
+from promptology.testing.promises import Checked
+from promptology.testing.running import in_child, own_home, run_once, summary
+from promptology.testing.serving import Served, served
+
+WORKERS = 8
+FAST, SLOW = 0.002, 0.03
+"""Seconds of the longest answer; slow ones where a process is killed, so that not all that it asked comes at once."""
+
+
+class Trial(NamedTuple):
+    """One run on the bench: its result, what must repeat, and the calls (or texts embedded) that the models saw."""
+
+    result: Result
+    summary: dict[str, Any]
+    asked: int
+
+
+class Bench:
+    """Runs one method with one task and one seed. Models that generate are served over HTTP, encoders counted here."""
+
+    def __init__(
+        self, stack: ExitStack, checked: Checked, method: Any, task: Task, models: Mapping[str, Any], seed: int
+    ) -> None:
+        self.checked, self.method, self.task, self.seed = checked, method, task, seed
+        self.card: Card = type(method).card
+        self.models = models
+        self.servers: dict[int, Served] = {}
+        for role, model in models.items():
+            if self.over_http(role) and id(model) not in self.servers:
+                self.servers[id(model)] = stack.enter_context(served(model, FAST))
+
+    def over_http(self, role: str) -> bool:
+        """Whether a role generates, and so is served."""
+        allowed = {**self.card.optional, **self.card.needs}.get(role, ("generates",))
+        return "generates" in allowed and "generates" in offers(self.models[role])
+
+    @property
+    def unit(self) -> str:
+        """What the limits of this bench count: calls of served models, else passes of local ones."""
+        return "calls" if self.servers else "passes"
+
+    def open(self, workers: int, kill_at: int | None = None) -> dict[str, Any]:
+        """Return the models as a user would open them."""
+        opened: dict[str, Any] = {}
+        for role, model in self.models.items():
+            if self.over_http(role):
+                opened[role] = ChatEndpoint("checked", self.servers[id(model)].url, workers=workers)
+            else:
+                opened[role] = Counting(model, kill_at) if "embeds" in offers(model) else model
+        return opened
+
+    def asked(self, opened: Mapping[str, Any]) -> int:
+        """Return the calls that the servers have seen so far, else the texts that these encoders embedded."""
+        if self.servers:
+            return sum(server.requests for server in self.servers.values())
+        return sum(m.texts for m in opened.values() if isinstance(m, Counting))
+
+    def fit(self, budget: str, workers: int = WORKERS) -> Trial:
+        """Run in this process, with an empty store."""
+        opened = self.open(workers)
+        before = self.asked(opened)
+        try:
+            with own_home():
+                result = run_once(self.method, self.task, opened, budget, self.seed)
+        except Exception as error:  # any error of a method under test is a broken promise, told with its type
+            text = f"fit failed with budget {budget}: {type(error).__name__}: {error}"
+            raise AssertionError(f"{self.checked.about}: {text}") from error
+        finally:
+            for model in opened.values():
+                if isinstance(model, ChatEndpoint):
+                    model.close()
+        return Trial(result, summary(result), self.asked(opened) - before)
+
+    def fit_in_child(self, folder: Path, budget: str, kill_after: int | None) -> tuple[int, Any]:
+        """Run in a process of its own, killed by SIGKILL when its models have been asked that often."""
+        opened = self.open(WORKERS, None if self.servers else kill_after)
+        before = self.asked(opened)
+
+        def watch(process: subprocess.Popen[bytes]) -> None:
+            def kill(n: int) -> None:
+                if kill_after is not None and self.asked(opened) - before >= kill_after:
+                    process.kill()
+
+            for server in self.servers.values():
+                server.on_request, server.slowest = kill, SLOW
+
+        spec = {"method": self.method, "task": self.task, "models": opened, "budget": budget, "seed": self.seed}
+        try:
+            return in_child("fit", folder, spec, watch)
+        finally:
+            for server in self.servers.values():
+                server.on_request, server.slowest = ignore, FAST
+
+
+ignore: Callable[[int], None] = lambda n: None  # noqa: E731
+
+
+def models_for(card: Card, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model per needed role: what was given, else a simulated chat model or a hashing encoder.
+
+    Raises UsageError for a role whose access neither offers, and for roles that the method does not know.
+    """
+    unknown = set(given) - set(card.needs) - set(card.optional) - {"judge"}
+    if unknown:
+        raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}")
+    models = {role: open_model(m) for role, m in given.items()}
+    defaults = {"generates": SimulatedChat("tickets"), "embeds": HashingEncoder()}
+    for role, allowed in card.needs.items():
+        if role not in models:
+            name = next((a for a in allowed if a in defaults), None)
+            if name is None:
+                raise UsageError(f"check_method has no model that {' or '.join(allowed)} for {role!r}; give models=")
+            models[role] = defaults[name]
+    return models

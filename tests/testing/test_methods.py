@@ -1,0 +1,92 @@
+"""Every registered method keeps the contract, and the contract can be broken, promise by promise."""
+
+from __future__ import annotations
+
+import broken_methods as broken
+import pytest
+
+import promptology as pt
+from promptology.errors import UsageError
+from promptology.methods.registry import catalogue
+from promptology.testing import check_method
+from promptology.testing.fixtures import HashingEncoder, small_task
+
+# Settings under which a whole run is short enough to be checked against its plan.
+SMALL = {
+    "opro": {"steps": 2, "samples": 3, "items": 8},
+    "random-search": {"candidates": 3, "shots": 2, "items": 8},
+    "spo": {"rounds": 6},
+}
+OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
+PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]
+
+
+@pytest.mark.parametrize("slug", OURS)
+def test_every_method_keeps_the_contract(slug):
+    checked = check_method(slug, settings=SMALL.get(slug))
+    without_plan = not hasattr(catalogue()[slug].cls, "plan")
+    assert checked.promises == [p for p in PROMISES if not (p == "plan" and without_plan)]
+    assert list(checked.skipped) == (["plan"] if without_plan else [])
+
+
+def test_a_method_with_alternatives_keeps_it_with_the_other_one():
+    checked = check_method("manual", models={"model": HashingEncoder()})
+    assert checked.promises == PROMISES
+
+
+def test_it_takes_a_task_models_and_an_instance():
+    rows = [(f"number {n}", "odd" if n % 2 else "even") for n in range(30)]
+    checked = check_method(
+        broken.Works(hints=2), task=pt.Task(rows), models={"model": pt.model(parity)}, budget="90calls"
+    )
+    assert checked.promises == PROMISES
+    assert "works" in str(checked)
+
+
+def parity(prompt):
+    return "odd" if int(prompt.split()[-1]) % 2 else "even"
+
+
+BROKEN = [
+    (broken.NoHelp(), "'hints' has no help"),
+    (broken.NoDefault(3), "'hints' has no default"),
+    (broken.Melts(), "not a frozen dataclass"),
+    (broken.Unseeded(), "the same seed gives two results"),
+    (broken.Hasty(), "the same seed gives two results"),
+    (broken.PastTheHandle(), "asked past the run's handles"),
+    (broken.Spendthrift(), "more than the limit"),
+    (broken.Optimist(), "plan() says 45 calls of learning and it took 90"),
+    (broken.Curious(), "it declares that 'model' generates, and it embeds"),
+    (broken.Presumptuous(), "access that it does not declare"),
+    (broken.Peeks(), "reads labels of the test split"),
+    (broken.AbsentMinded(), "a run that was killed cannot be continued"),
+    (broken.Crashes(), "ValueError: the method has a fault"),
+    (broken.Forgetful(), "cannot be used in a fresh process"),
+    (broken.Demanding(), "does not declare"),
+]
+
+
+@pytest.mark.parametrize(("method", "message"), BROKEN, ids=[type(m).__name__ for m, _ in BROKEN])
+def test_a_broken_promise_is_named(method, message):
+    with pytest.raises(AssertionError) as raised:
+        check_method(method, budget="300calls")
+    said = str(raised.value)
+    assert said.startswith(f"method {type(method).card.slug!r}: ")
+    assert message in said
+
+
+def test_what_cannot_be_checked_is_said():
+    checked = check_method(broken.WorksEmbedding())
+    assert checked.skipped == {"plan": "the method has no plan(task)"}
+    local = pt.model(lambda texts: [[1.0, float(len(t))] for t in texts], embeds=True)
+    checked = check_method(broken.WorksEmbedding(), models={"model": local})
+    assert "another process" in checked.skipped["resume"]
+    with pytest.raises(UsageError, match="no role referee"):
+        check_method("manual", models={"referee": HashingEncoder()})
+
+
+def test_the_small_task_is_what_it_says():
+    task = small_task()
+    assert [len(s) for s in (task.train, task.validation, task.test, task.unlabeled)] == [15, 15, 12, 6]
+    assert {i.target for i in task.train[:3]} == set(task.signature.class_names)
+    assert not {i.id for i in task.unlabeled} & {i.id for i in task.train}
