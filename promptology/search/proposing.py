@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from promptology.prompts.learned import Learned
-from promptology.prompts.parsing import extract
+from promptology.prompts.parsing import conclusion, extract
 from promptology.prompts.render import placeholders
 from promptology.run.engine import Run
 
@@ -55,7 +55,7 @@ def _read(text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned
     """Return the candidate, or why there is none; an answer that never came is not repaired."""
     if text is None:
         return None, ""
-    prompt = extract(text, tag)
+    prompt = extract(conclusion(text, tag), tag)
     if not prompt:
         return None, "it held no prompt."
     needed = placeholders(parent.instruction, [f.name for f in parent.signature.fields])

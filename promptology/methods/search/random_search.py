@@ -17,13 +17,14 @@ from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
+from promptology.prompts.render import frame
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
 from promptology.search.proposing import propose
 from promptology.search.scoring import score, selection_items
 
-REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {{placeholder}}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
+REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {placeholder}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
 
 <prompt>
 {instruction}
@@ -73,7 +74,7 @@ class RandomSearch:
 
     def draw(self, run: Run, n: int) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
-        (candidate,) = propose(run, [REWORD.format(instruction=run.start.instruction)], run.start)
+        (candidate,) = propose(run, [frame(REWORD, {"instruction": run.start.instruction})], run.start)
         if candidate is not None and self.shots:
             shown = draw_demonstrations(labelled_train(run), self.shots, run.rng(f"demonstrations {n}"))
             candidate = candidate.with_parts(shown)

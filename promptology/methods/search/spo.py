@@ -26,7 +26,7 @@ from promptology.feedback.judges import Duel, Votes, balanced, compare_outputs, 
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
-from promptology.prompts.render import fill, messages
+from promptology.prompts.render import frame, messages
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.proposing import propose
@@ -161,6 +161,6 @@ def rewrite(
 ) -> Learned | None:
     """O: return a changed prompt, None where no usable one came."""
     outputs = show(Q, A_best, run.task.signature)
-    request = fill(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
+    request = frame(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
     (challenger,) = propose(run, [request], best, temperature=0.7)
     return challenger and replace(challenger, method="spo")
