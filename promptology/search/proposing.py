@@ -47,7 +47,8 @@ def propose(
         for n, text in zip(broken, repaired, strict=True):
             candidates[n], reason = _read(text, parent, seen, tag)
             run.log("repair", reason=broken[n], mended=not reason)
-    run.tally.update(proposals=len(candidates), usable=sum(c is not None for c in candidates))
+    unanswered = sum(text is None for text in texts)
+    run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates
 
 

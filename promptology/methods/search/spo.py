@@ -125,6 +125,7 @@ class SPO:
         coin = [bool(c) for c in run.rng(f"swaps {t}").random(self.votes) < 0.5]
         swaps = balanced(self.votes) if self.swaps == "balanced" else coin
         (votes,) = compare_outputs(run.model("judge"), [Duel(Q, A, A_best, swaps)], run.task.signature, requirements=R)
+        run.tally.update(votes=sum(votes), void=votes.void)
         return votes
 
 
