@@ -240,13 +240,13 @@ def _run(
     try:
         meter.held_back = held_back(task, settings.budget)
         found = learn(method, run)
+        check_alive(card, run, meter)
         learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
         say("phase", {"name": "evidence"})
         meter.phase, meter.held_back = "evidence", {}
         choice = choose(run, meter, found)
         evidence = gather(task, run, meter, choice.learned, settings.protocol)
         meter.check_missing()
-        check_alive(card, run)
     except BaseException as error:
         meter.flush()
         store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -302,12 +302,23 @@ def held_back(task: Task, budget: Budget) -> dict[str, float]:
     return share
 
 
-def check_alive(card: Card, run: Run) -> None:
+def check_alive(card: Card, run: Run, meter: Meter) -> None:
     """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
-    if run.tally["proposals"] and not run.tally["usable"]:
+    count = run.tally
+    if count["proposals"] and count["proposals"] == count["unanswered"]:
         raise TooManyMissing(
-            f"every one of {run.tally['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
+            f"the optimizer answered none of {count['proposals']} requests of {card.slug} (last: "
+            f"{meter.last_failure}); when it answers again, resume with --retry-failed"
+        )
+    if count["proposals"] and not count["usable"]:
+        raise TooManyMissing(
+            f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
             "hold no new prompt; try another --optimizer, or a start that says more"
+        )
+    if count["votes"] and count["votes"] == count["void"]:
+        raise TooManyMissing(
+            f"every one of {count['votes']} votes in {card.slug} was void: the judge's answers name neither side; "
+            "try another --judge"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from promptology.evidence.statistics import (
     sample_size_hint,
     verdict,
 )
-from promptology.feedback.judges import Duel, compare_outputs
+from promptology.feedback.judges import Duel, Votes, compare_outputs
 from promptology.predict import Predictions, bind, predict_many
 from promptology.predict.judging import referee
 from promptology.prompts.learned import Learned
@@ -32,6 +32,7 @@ from promptology.run.meter import Meter
 VALIDATION_SHARE = 0.34
 """Share of what is left for evidence that may go into the choice between start and found."""
 NOT_MEASURED = "not measured: budget"
+UNREADABLE = "not measured: no vote of the judge could be read"
 NO_LABELS = "not measured: no labels and no judge"
 
 
@@ -173,36 +174,38 @@ def duel(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) -> Ev
         before, after = predict_many(predictors, items[:n])
     except BudgetEnded:
         return Evidence("duel", "win share", NOT_MEASURED)
-    values = None
-    while n and values is None:
-        values = _votes(run, items[:n], before, after)
+    votes = None
+    while n and votes is None:
+        votes = _votes(run, items[:n], before, after)
         n //= 2  # outputs longer than thought: fewer inputs are judged
-    if values is None:
+    if votes is None:
         return Evidence("duel", "win share", NOT_MEASURED)
-    wins, losses = int((values > 0).sum()), int((values < 0).sum())
-    return _duel_evidence(values, wins, losses, rng, after)
+    asked, void = sum(map(sum, votes)), sum(v.void for v in votes)
+    if void == asked:
+        return Evidence("duel", "win share", UNREADABLE)
+    notes = (f"{void} of {asked} votes of the judge could not be read and count for neither side",) if void else ()
+    return replace(_duel_evidence(np.sign([v.challenger - v.incumbent for v in votes]), rng, after), notes=notes)
 
 
-def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> np.ndarray | None:
-    """Return +1, 0 or -1 per input: won only where found is preferred in both orders; None where it costs too much."""
+def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> list[Votes] | None:
+    """Return the two votes on each input, won only where found is preferred in both; None where it costs too much."""
     duels = [
         Duel([item], [new], [old], [False, True])
         for item, new, old in zip(items, after.raw[: len(items)], before.raw[: len(items)], strict=True)
     ]
     judge = run.model("judge" if run.has("judge") else "model")
     try:
-        votes = compare_outputs(judge, duels, run.task.signature, requirements=run.start.instruction)
+        return compare_outputs(judge, duels, run.task.signature, requirements=run.start.instruction)
     except BudgetEnded:
         return None
-    return np.sign([v.challenger - v.incumbent for v in votes])
 
 
-def _duel_evidence(
-    values: np.ndarray, wins: int, losses: int, rng: np.random.Generator, after: Predictions
-) -> Evidence:
+def _duel_evidence(values: np.ndarray, rng: np.random.Generator, after: Predictions) -> Evidence:
+    """Return evidence from +1 (found won), 0 or -1 per input."""
     from scipy.stats import binomtest
 
     n = len(values)
+    wins, losses = int((values > 0).sum()), int((values < 0).sum())
     share = float((values + 1).mean() / 2)
     resampled = ((values[rng.integers(0, n, (2000, n))] + 1) / 2).mean(axis=1)
     low, high = (float(q) for q in np.quantile(resampled, [0.025, 0.975]))

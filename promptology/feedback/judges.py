@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from promptology.data.items import Item, Signature
-from promptology.prompts.parsing import parse_class, tagged
-from promptology.prompts.render import fill, input_text
+from promptology.prompts.parsing import conclusion, parse_class, tagged
+from promptology.prompts.render import frame, input_text
 from promptology.run.handles import Handle
 
 JUDGE = """Two assistants answered the same inputs. Compare their outputs and decide which assistant serves the request better.
@@ -62,7 +62,7 @@ def compare_outputs(
         old = show(duel.items, duel.incumbent, signature)
         for swapped in duel.swaps:
             first, second = (old, new) if swapped else (new, old)
-            prompts.append(fill(JUDGE, {"requirements": requirements, "first": first, "second": second}))
+            prompts.append(frame(JUDGE, {"requirements": requirements, "first": first, "second": second}))
     texts = iter(judge.generate(prompts, temperature=temperature, max_tokens=512, fresh=True))
     return [count((read_choice(next(texts)) for _ in duel.swaps), duel.swaps) for duel in duels]
 
@@ -84,10 +84,14 @@ def balanced(votes: int) -> list[bool]:
 
 
 def read_choice(text: str | None) -> str | None:
-    """Return A or B, None where the vote is missing or names neither."""
+    """Return A or B, None where the vote is missing, names neither, or breaks off in the analysis.
+
+    What the analysis quotes from the outputs is no vote.
+    """
     if text is None:
         return None
-    return parse_class(tagged(text, "choice") or text, ("A", "B"))
+    said = conclusion(text, "choice")
+    return parse_class(tagged(said, "choice") or said, ("A", "B"))
 
 
 def show(items: Sequence[Item], outputs: Sequence[str | None], signature: Signature) -> str:

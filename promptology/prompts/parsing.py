@@ -9,6 +9,7 @@ from typing import Any
 
 _FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
 _ANSWER_LINE = re.compile(r"^\W*(?:final )?(?:answer|label|class|category|output)\W*\s*[:=]\s*(.+?)\s*$", re.I | re.M)
+THOUGHTS = ("analysis", "modification")
 _EDGES = " \t\r\n\"'`*_.,;:!()[]{}<>#-"
 
 
@@ -20,6 +21,24 @@ def tagged(text: str, tag: str) -> str | None:
         return str(found[-1]).strip()
     opened = re.search(rf"<{name}>(.*)\Z", text, re.DOTALL | re.I)
     return opened[1].strip() if opened else None
+
+
+def conclusion(text: str, tag: str) -> str:
+    """Return a reply without the sections in which the model thinks aloud before its <tag>.
+
+    There it may quote what it was shown, tags and all. A reply that breaks off in such a section concludes nothing.
+    """
+    for name in THOUGHTS:
+        opened = re.search(rf"<{name}>", text, re.I)
+        answered = re.search(rf"<{re.escape(tag)}>", text, re.I)
+        if not opened or (answered and answered.start() < opened.start()):
+            continue
+        closed = re.search(rf"</{name}>", text[opened.end() :], re.I)
+        if closed:
+            text = text[: opened.start()] + text[opened.end() + closed.end() :]
+        elif not text.rstrip().casefold().endswith(f"</{tag.casefold()}>"):
+            return text[: opened.start()]
+    return text
 
 
 def extract(text: str, tag: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,30 @@ def placeholders(template: str, names: Iterable[str]) -> list[str]:
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """Put values in place of their {name}; every other brace stays. What a value contains is never expanded."""
     return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]) if m[1] in values else m[0], template)
+
+
+_BLOCK = re.compile(r"<(\w+)>\n\{(\w+)\}\n</\1>")
+_TAKEN = re.compile(r"shown(\d{1,9})_")
+
+
+def frame(template: str, values: Mapping[str, Any]) -> str:
+    """Fill a request whose blocks stand in tags, so that nothing shown in a block can end it or open another.
+
+    What items and models wrote stays as it is. Where it holds the tag of a block, in whatever spelling, the tags get a
+    prefix that occurs nowhere in it: <outputs> becomes <shown1_outputs>. The same values give the same request.
+    """
+    blocks = [tag for tag, name in _BLOCK.findall(template) if name in values]
+    shown = _plain("\n".join(str(value) for value in values.values()))
+    if any(re.search(rf"<[\s/\\]*{tag}\b", shown) for tag in blocks):
+        taken = {int(n) for n in _TAKEN.findall(shown)}
+        prefix = next(f"shown{n}_" for n in range(1, len(taken) + 2) if n not in taken)
+        template = _BLOCK.sub(rf"<{prefix}\1>\n{{\2}}\n</{prefix}\1>", template)
+    return fill(template, values)
+
+
+def _plain(text: str) -> str:
+    """Return a text as a lenient reader sees it: full-width letters as plain ones, nothing invisible, lower case."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf").casefold()
 
 
 def input_text(inputs: Mapping[str, Any], signature: Signature) -> str:

@@ -56,7 +56,7 @@ class Run:
         self.kept: Learned | None = None
         self.history: list[dict[str, Any]] = []
         self.tally: Counter[str] = Counter()
-        """What parts count as they go: proposals asked for, and how many were usable."""
+        """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
         self._handles = dict(handles)
         self._meter = meter
         self._stage = ""

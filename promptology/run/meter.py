@@ -69,6 +69,7 @@ class Meter:
         self.paid = ZERO
         self.asked = 0
         self.missing = 0
+        self._of_role: dict[str, tuple[int, int]] = {}
         self.answered = 0
         self.stopped = False
         self.last_failure = ""
@@ -114,7 +115,7 @@ class Meter:
         self._remember(role, requests, order, keys, batch.answers)
         older = self._recollect(k for k in keys if k not in batch.answers and k not in batch.failed)
         outcomes: list[Outcome] = [batch.answers.get(k) or older.get(k) or batch.failed[k] for k in keys]
-        self._count(outcomes)
+        self._count(role, outcomes)
         return outcomes
 
     def _remember(
@@ -259,12 +260,16 @@ class Meter:
         old = self.ledger.get((role, self.phase), (ZERO, ZERO))
         self.ledger[role, self.phase] = (old[0].plus(charged), old[1].plus(paid))
 
-    def _count(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            self.asked += 1
-            self.missing += isinstance(outcome, Failure)
+    def _count(self, role: str, outcomes: Sequence[Outcome]) -> None:
+        """Count outcomes; raise where too many of the run, or of a role that asks little, are missing."""
+        gone = sum(isinstance(outcome, Failure) for outcome in outcomes)
+        self.asked, self.missing = self.asked + len(outcomes), self.missing + gone
         if self.missing > max(2, self.limits.missing * self.asked):
             self.raise_missing()
+        asked, missing = self._of_role.get(role, (0, 0))
+        self._of_role[role] = asked, missing = asked + len(outcomes), missing + gone
+        if missing > max(2, self.limits.missing * asked):
+            self.raise_missing(f"{missing} of {asked} answers in the role {role}")
 
     def stop_if_hopeless(self, failed: int, size: int) -> None:
         """Raise where a batch of this size, with so many failed already, must end with too many missing."""
@@ -277,13 +282,13 @@ class Meter:
         if self.missing > self.limits.missing * self.asked:
             self.raise_missing()
 
-    def raise_missing(self) -> None:
+    def raise_missing(self, what: str = "") -> None:
         """Raise the error that names how many answers are missing and the last reason."""
-        todo = "resume when the model answers again"
+        todo = "when the model answers again, " + ("resume with --retry-failed" if self.run else "run this once more")
         if not self.covers(Cost(calls=self.missing)):
             todo = "the budget does not cover asking again, so start again with a larger --budget"
         raise TooManyMissing(
-            f"{self.missing} of {self.asked} answers are missing (last: {self.last_failure}); "
+            f"{what or f'{self.missing} of {self.asked} answers'} are missing (last: {self.last_failure}); "
             f"what was answered is kept, {todo}"
         )
 

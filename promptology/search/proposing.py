@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from promptology.prompts.learned import Learned
-from promptology.prompts.parsing import extract
+from promptology.prompts.parsing import conclusion, extract
 from promptology.prompts.render import placeholders
 from promptology.run.engine import Run
 
@@ -51,7 +51,8 @@ def propose(
             run.log("repair", reason=broken[n], mended=not reason)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
-    run.tally.update(proposals=len(candidates), usable=sum(c is not None for c in candidates))
+    unanswered = sum(text is None for text in texts)
+    run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates
 
 
@@ -59,7 +60,7 @@ def _read(text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned
     """Return the candidate, or why there is none; an answer that never came is not repaired."""
     if text is None:
         return None, ""
-    prompt = extract(text, tag)
+    prompt = extract(conclusion(text, tag), tag)
     if not prompt:
         return None, "it held no prompt."
     needed = placeholders(parent.instruction, [f.name for f in parent.signature.fields])

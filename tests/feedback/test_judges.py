@@ -16,6 +16,9 @@ from promptology.run.handles import unmetered
         ("The better one: A.", "A"),
         ("Both A and B are poor.", None),
         ("neither", None),
+        ("<analysis>One says <choice>B</choice>.</analysis> <choice>A</choice>", "A"),
+        ("<analysis>One says <choice>B</choice> and then", None),
+        ("<analysis>A is", None),
         ("", None),
         (None, None),
     ],
@@ -45,7 +48,8 @@ def test_all_votes_of_all_duels_are_one_batch_and_outputs_are_data():
     assert len(batches) == 4
     # Braces in data are left as they are: nothing a model wrote is ever expanded.
     assert batches[0].count("{second}") == 3
-    assert "<request>\n{first}\n</request>" in batches[0]
+    assert "<shown1_request>\n{first}\n</shown1_request>" in batches[0]
+    assert batches[0].count("</shown1_outputs_a>") == 1
 
 
 def test_show_marks_a_missing_answer():

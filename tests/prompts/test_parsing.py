@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from promptology.prompts.parsing import extract, parse_class, parse_text, tagged
+from promptology.prompts.parsing import conclusion, extract, parse_class, parse_text, tagged
 
 NAMES = ("billing", "refund", "account access", "app problem", "😀", "C#", "C", "not billing")
 
@@ -63,3 +63,18 @@ def test_parse_text():
     assert parse_text("Let me see.\nAnswer: 42") == "42"
     assert parse_text("<answer> 42 </answer> because") == "42"
     assert parse_text(" forty-two ") == "forty-two"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("<prompt>New.</prompt>", "<prompt>New.</prompt>"),
+        ("<analysis>It says <prompt>evil</prompt>.</analysis><prompt>New.</prompt>", "<prompt>New.</prompt>"),
+        ("Well. <analysis>It says <prompt>evil</prompt> and", "Well. "),
+        ("<analysis>No end. <prompt>New.</prompt>\n", "<analysis>No end. <prompt>New.</prompt>\n"),
+        ("<prompt>Use <analysis> and </analysis>.</prompt>", "<prompt>Use <analysis> and </analysis>.</prompt>"),
+        ("<Analysis>x</ANALYSIS><modification>y</modification>z", "z"),
+    ],
+)
+def test_what_is_thought_aloud_concludes_nothing(text, kept):
+    assert conclusion(text, "prompt") == kept

@@ -8,7 +8,7 @@ from promptology.data.items import ClassLabel, Field, Signature
 from promptology.errors import UsageError
 from promptology.prompts.export import to_messages, to_text
 from promptology.prompts.learned import Demonstrations, Example, Learned, Readout, Text
-from promptology.prompts.render import fill, messages, placeholders
+from promptology.prompts.render import fill, frame, messages, placeholders
 from promptology.prompts.start import start_from
 
 SIGNATURE = Signature((Field("text"),), "class", (ClassLabel("spam", "Unwanted."), ClassLabel("ham")))
@@ -39,6 +39,19 @@ def test_placeholders_are_filled_once_and_data_is_never_expanded():
     assert text == "spam or ham: {text} {label} {0} %s {other}"
     assert placeholders("{a} {b} {a}", ("a",)) == ["a", "a"]
     assert fill("{a}{b}", {"a": "{b}", "b": "1"}) == "{b}1"
+
+
+def test_what_is_shown_in_tags_can_not_end_them():
+    template = "Look.\n<a>\n{one}\n</a>\n<b>\n{two}\n</b>\nWrite between <b> and </b>."
+    plain = frame(template, {"one": "1 < 2, </ab> {two}", "two": "<c>"})
+    assert plain == fill(template, {"one": "1 < 2, </ab> {two}", "two": "<c>"})
+    for breaking in ("</a>", "</B >", "< / b>", "<\\/a>", "＜／ａ＞", "<\u200b/a\u200b>", "<a>"):
+        text = frame(template, {"one": breaking, "two": "{one}"})
+        assert text == (
+            f"Look.\n<shown1_a>\n{breaking}\n</shown1_a>\n<shown1_b>\n{{one}}\n</shown1_b>\nWrite between <b> and </b>."
+        )
+    both = {"one": "</a></shown1_a></SHOWN2_b>", "two": "shown4_"}
+    assert "</shown3_a>" in frame(template, both)
 
 
 def test_several_fields_and_system():

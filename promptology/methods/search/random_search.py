@@ -20,6 +20,7 @@ from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
+from promptology.prompts.render import frame
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
@@ -28,7 +29,7 @@ from promptology.search.proposing import propose
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
 
-REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {{placeholder}}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
+REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {placeholder}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
 
 <prompt>
 {instruction}
@@ -85,7 +86,7 @@ class RandomSearch:
     def draw(self, run: Run, n: int, tried: list[str]) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
         # With demonstrations the same wording again is another candidate.
-        request = REWORD.format(instruction=run.start.instruction)
+        request = frame(REWORD, {"instruction": run.start.instruction})
         (candidate,) = propose(run, [request], run.start, known=() if self.shots else tried)
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")

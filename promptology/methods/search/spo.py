@@ -28,7 +28,7 @@ from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_form
-from promptology.prompts.render import fill, messages
+from promptology.prompts.render import frame, messages
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.planning import INSTRUCTION, PROPOSAL, answer_tokens, answers, estimated, plain_start
@@ -132,6 +132,7 @@ class SPO:
         coin = [bool(c) for c in run.rng(f"swaps {t}").random(self.votes) < 0.5]
         swaps = balanced(self.votes) if self.swaps == "balanced" else coin
         (votes,) = compare_outputs(run.model("judge"), [Duel(Q, A, A_best, swaps)], run.task.signature, requirements=R)
+        run.tally.update(votes=sum(votes), void=votes.void)
         return votes
 
 
@@ -169,6 +170,6 @@ def rewrite(
 ) -> Learned | None:
     """O: return a changed prompt, None where no usable one came."""
     outputs = show(Q, A_best, run.task.signature)
-    request = fill(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
+    request = frame(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
     (challenger,) = propose(run, [request], best, temperature=0.7)
     return challenger and replace(challenger, method="spo")

@@ -92,10 +92,19 @@ def test_a_judge_that_always_prefers_the_old_answers_accepts_none():
     assert result.learned.instruction == "Answer."
 
 
-@pytest.mark.parametrize("choice", ["A", "B", "neither", "both A and B"])
-def test_balanced_swaps_make_a_constant_or_void_judge_accept_nothing(choice):
+@pytest.mark.parametrize("choice", ["A", "B"])
+def test_balanced_swaps_make_a_constant_judge_accept_nothing(choice):
     result = fit(Scripted(judge=lambda text, n: choice), rounds=21)
     assert accepted(result) == 0
+
+
+@pytest.mark.parametrize("choice", ["neither", "both A and B"])
+def test_a_void_vote_counts_for_neither_side_and_nothing_but_void_votes_is_an_error(choice):
+    result = fit(Scripted(judge=lambda text, n: "A" if n == 0 else choice), rounds=2)
+    assert [h["values"].get("void") for h in result.history if h["step"] == "round"] == [3]
+    assert accepted(result) == 1
+    with pytest.raises(TooManyMissing, match="every one of 80 votes"):
+        fit(Scripted(judge=lambda text, n: choice), rounds=21)
 
 
 def test_random_swaps_accept_5_of_16_with_a_judge_that_always_says_a():
