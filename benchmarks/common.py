@@ -165,7 +165,7 @@ def watch(command: Sequence[str], env: Mapping[str, str], limit: float = 600.0) 
         seconds = time.perf_counter() - began
         out.seek(0)
         err.seek(0)
-        counted = {"wall": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
+        counted = {"wall": seconds, "cpu": usage.ru_utime + usage.ru_stime}
         return {
             "stdout": out.read().decode("utf-8", "replace"),
             "stderr": err.read().decode("utf-8", "replace"),

@@ -183,7 +183,8 @@ class Connection(asyncio.Protocol):
             return
         self.busy = False
         self.book.in_flight -= 1
-        self.book.answered[code] += answered
+        if answered:
+            self.book.answered[code] += 1
         self.transport.write(ready)
         if self.buffer:
             self.next()
