@@ -21,6 +21,8 @@ def run(session: Session) -> None:
                 where = f"at {level}, {latency * 1000:g} ms"
                 session.runs[where] = [{k: v for k, v in r.items() if k != "answers"} for r in runs]
                 session.figure(f"calls/s {where}", bootstrap(lambda s: n / s, column(runs, "wall")), "/s")
-                session.figure(f"CPU per call, client, {where}", median([1000 * c / n for c in column(runs, "cpu")]), "ms")
+                session.figure(
+                    f"CPU per call, client, {where}", median([1000 * c / n for c in column(runs, "cpu")]), "ms"
+                )
                 cpu = [1000 * r["server"]["cpu"] / n for r in runs]
                 session.figure(f"CPU per call, server, {where}", median(cpu), "ms")

@@ -32,4 +32,6 @@ def run(session: Session) -> None:
             session.figure(f"used ÷ allowed at {calls}, {name}", used, "×", bar)
     for name, most in worst.items():
         session.figure(f"worst used ÷ allowed, {name}", most, "×", Bar("≤", 1.0) if name.startswith("ours") else None)
-    session.notes.append(f"our method: {session.method}; counted in the model's function, retries and evidence included")
+    session.notes.append(
+        f"our method: {session.method}; counted in the model's function, retries and evidence included"
+    )

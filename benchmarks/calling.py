@@ -31,7 +31,9 @@ def bound(server: Server, side: str, level: int, asked: list[Question]):  # type
     return lambda: ask(server, side, level, asked, Weather(latency=LATENCY))
 
 
-def ask(server: Server, side: str, level: int, asked: list[Question], weather: Weather, timeout: float = TIMEOUT) -> Run:
+def ask(
+    server: Server, side: str, level: int, asked: list[Question], weather: Weather, timeout: float = TIMEOUT
+) -> Run:
     """Run one side once and add what the server counted."""
     warm = questions(1, seed=99)
     server.become(weather)

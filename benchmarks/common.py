@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.environments import BENCH, ROOT, BenchError, interpreter
+from benchmarks.environments import ROOT, BenchError, interpreter
 from benchmarks.faults import Weather
 from benchmarks.items import CLASSES, Question
 from benchmarks.ratios import Estimate

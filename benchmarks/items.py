@@ -10,11 +10,59 @@ CLASSES = ("billing", "delivery", "account", "technical")
 MARK = b"item-"
 CODE_SIZE = 19  # item-01234-89abcdef
 RIGHT = 0.8  # share of the items whose label is the answer that the server gives
-WORDS = (
-    "the a my your this that invoice parcel password screen order charge refund courier login update address card "
-    "since yesterday morning twice again never still cannot please could would help find change send open close "
-    "after before with without from into about support team app page message code number device customer"
-).split()
+WORDS = [
+    "the",
+    "a",
+    "my",
+    "your",
+    "this",
+    "that",
+    "invoice",
+    "parcel",
+    "password",
+    "screen",
+    "order",
+    "charge",
+    "refund",
+    "courier",
+    "login",
+    "update",
+    "address",
+    "card",
+    "since",
+    "yesterday",
+    "morning",
+    "twice",
+    "again",
+    "never",
+    "still",
+    "cannot",
+    "please",
+    "could",
+    "would",
+    "help",
+    "find",
+    "change",
+    "send",
+    "open",
+    "close",
+    "after",
+    "before",
+    "with",
+    "without",
+    "from",
+    "into",
+    "about",
+    "support",
+    "team",
+    "app",
+    "page",
+    "message",
+    "code",
+    "number",
+    "device",
+    "customer",
+]
 
 
 class Question(NamedTuple):

@@ -55,7 +55,9 @@ def recorded(
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     stamp = began.strftime("%Y%m%dT%H%M%SZ")
-    (RESULTS / f"{session.name}-{stamp}{'-quick' if session.quick else ''}.json").write_text(json.dumps(record, indent=1))
+    (RESULTS / f"{session.name}-{stamp}{'-quick' if session.quick else ''}.json").write_text(
+        json.dumps(record, indent=1)
+    )
     if noisy:
         session.say(f"NOISY: load average {load:.2f} at the start, others used {foreign:.2f} cores")
     return record

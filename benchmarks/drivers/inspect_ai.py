@@ -19,7 +19,9 @@ def samples(spec, stopwatch):
         text = input[-1].text
         code = text[text.rfind("item-") :][:19]
         found = ModelOutput.from_content("mockllm/model", classes[int(code[-8:], 16) % len(classes)])
-        found.usage = ModelUsage(input_tokens=len(text) // 4, output_tokens=2)  # else it counts by a tokenizer it downloads
+        found.usage = ModelUsage(
+            input_tokens=len(text) // 4, output_tokens=2
+        )  # else it counts by a tokenizer it downloads
         return found
 
     def task_of(rows):

@@ -46,7 +46,9 @@ def search(spec, stopwatch):
     with stopwatch.running():
         found = pt.fit(task, counter.answer, method, prompt=START, budget=f"{spec['calls']}calls", missing=1.0)
     used = counter.calls
-    begun = pt.evaluate(task, pt.model(Counter(0.0).answer, identity="begun"), prompt=START, split="validation").score.value
+    begun = pt.evaluate(
+        task, pt.model(Counter(0.0).answer, identity="begun"), prompt=START, split="validation"
+    ).score.value
     return {
         "calls": used,
         "used": used,
