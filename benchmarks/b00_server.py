@@ -1,4 +1,4 @@
-"""B0: what the local server itself can carry, asked by a bare aiohttp client. Not a comparison: the ceiling of the others."""
+"""B0: what the local server can carry, asked by a bare aiohttp client: the ceiling of the others, no comparison."""
 
 from benchmarks.calling import LATENCY, ask
 from benchmarks.common import Session, column, serving
@@ -21,8 +21,5 @@ def run(session: Session) -> None:
                 where = f"at {level}, {latency * 1000:g} ms"
                 session.runs[where] = [{k: v for k, v in r.items() if k != "answers"} for r in runs]
                 session.figure(f"calls/s {where}", bootstrap(lambda s: n / s, column(runs, "wall")), "/s")
-                session.figure(
-                    f"CPU per call, client, {where}", median([1000 * c / n for c in column(runs, "cpu")]), "ms"
-                )
-                cpu = [1000 * r["server"]["cpu"] / n for r in runs]
-                session.figure(f"CPU per call, server, {where}", median(cpu), "ms")
+                for side, cpu in (("client", column(runs, "cpu")), ("server", [r["server"]["cpu"] for r in runs])):
+                    session.figure(f"CPU per call, {side}, {where}", median([1000 * c / n for c in cpu]), "ms")

@@ -38,7 +38,7 @@ def run(session: Session) -> None:
     for side, runs in found.items():
         figures(session, side, [outcome(one, asked) for one in runs], ideal.seconds, side == "ours")
     session.notes.append(
-        f"{len(asked)} questions, {LEVEL} in flight, time-out {TIMEOUT:g} s; the ideal is what a client needs that never "
+        f"{len(asked)} questions, {LEVEL} in flight, time-out {TIMEOUT:g} s; the ideal is that of a client which never "
         f"waits longer than it must: {ideal.seconds:.1f} s, {ideal.attempts / len(asked):.3f} attempts per question"
     )
     for side in PEERS:

@@ -54,7 +54,7 @@ else:
 
 
 def peak_memory(side: str, arguments: list[str]) -> float:
-    """Return the peak memory in MB, told by the process itself: the kernel's figure of a child begins at its parent's."""
+    """Return the peak memory in MB, told by the process itself: what wait4 says begins at the parent's."""
     given = arguments if arguments[0].startswith("-") else ["run", *arguments]
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
         command = [str(interpreter(side)), "-c", SHIM, *given]

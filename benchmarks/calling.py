@@ -1,8 +1,8 @@
-"""B1 and B2 in one: the same questions to the same server, asked by a peer and by us at several levels of concurrency."""
+"""B1 and B2 in one: the same questions to the same server, from a peer and from us, at several levels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from benchmarks.common import Bar, Run, Server, Session, as_spec, column, run_side, serving
 from benchmarks.faults import Weather
@@ -26,7 +26,7 @@ def side_by_side(session: Session, peer: str, bars: Mapping[int, float], cpu_bar
     session.notes.append(f"{len(asked)} questions, {LATENCY * 1000:g} ms latency; the ideal is level / latency")
 
 
-def bound(server: Server, side: str, level: int, asked: list[Question]):  # type: ignore[no-untyped-def]
+def bound(server: Server, side: str, level: int, asked: list[Question]) -> Callable[[], Run]:
     """Return what runs one side once at a level, with cold caches."""
     return lambda: ask(server, side, level, asked, Weather(latency=LATENCY))
 

@@ -17,7 +17,7 @@ MOST = 50  # attempts after which an item counts as hopeless; no sensible settin
 class Weather:
     """How a server behaves: seconds until an answer, and shares of requests that fail.
 
-    `tail`: 0 for a fixed latency, else the exponent of a Pareto tail that begins at `latency` and is cut at 20 times it.
+    `tail`: 0 for a fixed latency, else the exponent of a Pareto tail that begins at `latency`, cut at 20 times it.
     """
 
     latency: float = 0.05

@@ -6,7 +6,7 @@ import dspy
 
 
 def calls(spec, stopwatch):
-    """Evaluate one program on all questions over HTTP, with DSPy's disk cache (its folder comes from the environment)."""
+    """Evaluate one program on all questions over HTTP, with DSPy's disk cache."""
     lm = dspy.LM("openai/bench", api_base=spec["url"], api_key="none", timeout=spec["timeout"], cache=True)
     dspy.configure(lm=lm)
     program = dspy.Predict(dspy.Signature("text -> label", spec["prompt"]))

@@ -25,7 +25,9 @@ class Adapter:
         begin = text.find("(variant ") + 9
         variant = text[begin : text.find(")", begin)]
         scores = [float(zlib.crc32(f"{variant} {q['code']}".encode()) & 1) for q in batch]
-        traces = [{"text": q["text"], "score": s} for q, s in zip(batch, scores)] if capture_traces else None
+        traces = (
+            [{"text": q["text"], "score": s} for q, s in zip(batch, scores, strict=True)] if capture_traces else None
+        )
         return EvaluationBatch([q["label"] for q in batch], scores, traces)
 
     def make_reflective_dataset(self, candidate, eval_batch, components_to_update):

@@ -19,6 +19,7 @@ def samples(spec, stopwatch):
         text = input[-1].text
         code = text[text.rfind("item-") :][:19]
         found = ModelOutput.from_content("mockllm/model", classes[int(code[-8:], 16) % len(classes)])
+        # Without usage it counts tokens, by a tokenizer that it would download.
         found.usage = ModelUsage(
             input_tokens=len(text) // 4, output_tokens=2
         )  # else it counts by a tokenizer it downloads
