@@ -28,7 +28,7 @@ class Adapter:
         traces = (
             [{"text": q["text"], "score": s} for q, s in zip(batch, scores, strict=True)] if capture_traces else None
         )
-        return EvaluationBatch([q["label"] for q in batch], scores, traces)
+        return EvaluationBatch([q["label"] for q in batch], scores, traces if capture_traces else None)
 
     def make_reflective_dataset(self, candidate, eval_batch, components_to_update):
         """Return what the reflection model would look at."""
