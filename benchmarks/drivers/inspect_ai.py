@@ -20,9 +20,7 @@ def samples(spec, stopwatch):
         code = text[text.rfind("item-") :][:19]
         found = ModelOutput.from_content("mockllm/model", classes[int(code[-8:], 16) % len(classes)])
         # Without usage it counts tokens, by a tokenizer that it would download.
-        found.usage = ModelUsage(
-            input_tokens=len(text) // 4, output_tokens=2
-        )  # else it counts by a tokenizer it downloads
+        found.usage = ModelUsage(input_tokens=len(text) // 4, output_tokens=2)
         return found
 
     def task_of(rows):
