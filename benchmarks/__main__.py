@@ -93,6 +93,7 @@ def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     module = importlib.import_module(f"benchmarks.{WHERE[name]}")
     session = Session(name, options.repeats or (2 if options.quick else 7), options.quick, options.method)
     command = f"python -m benchmarks {name}" + (f" --repeats {session.repeats}" if session.repeats != 7 else "")
+    command += f" --method {session.method}" if session.method != "random-search" else ""
     session.say(module.TITLE)
     return recorded(session, module.TITLE, module.PEERS, module.run, command, 0.0 if options.quick else options.settle)
 

@@ -12,7 +12,7 @@ PEERS = ()
 
 def run(session: Session) -> None:
     """Measure."""
-    asked = questions(600 if session.quick else 2000)
+    asked = questions(200 if session.quick else 600)
     n = len(asked)
     with serving() as server:
         for latency in (0.0, LATENCY):

@@ -32,9 +32,7 @@ def run(session: Session) -> None:
         def once(side: str) -> Run:
             return {**ask(server, side, LEVEL, asked, WEATHER, TIMEOUT), "side": side}
 
-        found = session.interleave(
-            f"{LEVEL} in flight", {side: (lambda side=side: once(side)) for side in (*PEERS, "ours")}
-        )
+        found = session.interleave(f"{LEVEL} in flight", (*PEERS, "ours"), once)
     for side, runs in found.items():
         figures(session, side, [outcome(one, asked) for one in runs], ideal.seconds, side == "ours")
     session.notes.append(

@@ -35,7 +35,7 @@ def run(session: Session) -> None:
         cold = {label: once(label) for label in LEVELS}
         session.equal("answers", {side: one["answers"] for side, one in cold.items()})
         server.become(Weather(broken=1.0, latency=0.0))
-        found = session.interleave("warm", {label: (lambda label=label: once(label)) for label in LEVELS})
+        found = session.interleave("warm", tuple(LEVELS), once)
         check(session, server, cold, found)
     n = len(asked)
     ours = column(found["ours"], "wall")

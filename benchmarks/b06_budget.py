@@ -28,8 +28,7 @@ def run(session: Session) -> None:
             session.runs.setdefault(name, []).append(one)
             used = one["used"] / one["allowed"]
             worst[name] = max(worst.get(name, 0.0), used)
-            bar = Bar("≤", 1.0) if side == "ours" else None
-            session.figure(f"used ÷ allowed at {calls}, {name}", used, "×", bar)
+            session.figure(f"used ÷ allowed at {calls}, {name}", used, "×")
     for name, most in worst.items():
         session.figure(f"worst used ÷ allowed, {name}", most, "×", Bar("≤", 1.0) if name.startswith("ours") else None)
     session.notes.append(

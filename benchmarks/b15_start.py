@@ -26,7 +26,7 @@ def run(session: Session) -> None:
     work = {"empty interpreter": ("ours", ["-c", "pass"]), **imports, **helps}
     for side, arguments in work.values():
         once(side, arguments)  # writes the bytecode
-    found = session.interleave("start", {what: (lambda w=w: once(*w)) for what, w in work.items()})
+    found = session.interleave("start", tuple(work), lambda what: once(*work[what]))
     memory = {what: peak_memory(*w) for what, w in work.items()}
     bars = {"import promptology": (Bar("≤", 0.15), Bar("≤", 35.0)), "promptology --help": (Bar("≤", 0.4), None)}
     for what, runs in found.items():

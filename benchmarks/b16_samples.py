@@ -6,6 +6,8 @@ Reading the log: inspect_ai reads its log file whole; ours reads the run's row, 
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.common import Bar, Session, as_spec, column, run_side
 from benchmarks.items import accuracy, questions
 from benchmarks.ratios import bootstrap, median, ratio
@@ -19,14 +21,15 @@ def run(session: Session) -> None:
     asked = questions(200 if session.quick else 1000)
     n = len(asked)
     spec = as_spec(asked, questions(2, seed=99))
-    sides = {side: (lambda side=side: run_side(side, "samples", spec)) for side in ("inspect-ai", "ours")}
-    first = {side: once() for side, once in sides.items()}
+    once = partial(run_side, do="samples", spec=spec)
+    sides = ("inspect-ai", "ours")
+    first = {side: once(side) for side in sides}
     session.equal("answers", {side: one["answers"] for side, one in first.items()})
     session.equal("answers read back", {side: one["read"] for side, one in first.items()})
     session.equal("scores to 4 digits", {side: [round(one["score"], 4)] for side, one in first.items()})
     expected = round(accuracy(first["ours"]["answers"], asked), 4)
     session.equal("scores to 4 digits", {"ours": [round(first["ours"]["score"], 4)], "by hand": [expected]})
-    found = session.interleave(f"{n} samples", sides)
+    found = session.interleave(f"{n} samples", sides, once)
     ours, theirs = (column(found[side], "wall") for side in ("ours", "inspect-ai"))
     session.figure("samples/s, inspect-ai", bootstrap(lambda s: n / s, theirs), "/s")
     session.figure("samples/s, ours", bootstrap(lambda s: n / s, ours), "/s")

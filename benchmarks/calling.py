@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from benchmarks.common import Bar, Run, Server, Session, as_spec, column, run_side, serving
 from benchmarks.faults import Weather
@@ -19,16 +20,10 @@ def side_by_side(session: Session, peer: str, bars: Mapping[int, float], cpu_bar
     with serving() as server:
         same_answers(session, server, peer, asked)
         for level, bar in bars.items():
-            found = session.interleave(
-                f"{level} in flight", {side: bound(server, side, level, asked) for side in (peer, "ours")}
-            )
+            once = partial(ask, server, level=level, asked=asked, weather=Weather(latency=LATENCY))
+            found = session.interleave(f"{level} in flight", (peer, "ours"), once)
             report(session, peer, level, len(asked), found, bar, cpu_bar)
     session.notes.append(f"{len(asked)} questions, {LATENCY * 1000:g} ms latency; the ideal is level / latency")
-
-
-def bound(server: Server, side: str, level: int, asked: list[Question]) -> Callable[[], Run]:
-    """Return what runs one side once at a level, with cold caches."""
-    return lambda: ask(server, side, level, asked, Weather(latency=LATENCY))
 
 
 def ask(
@@ -61,6 +56,9 @@ def report(
 ) -> None:
     """Record the figures of one level."""
     for run in [*found[peer], *found["ours"]]:
+        session.equal(
+            f"requests at {level}, one to warm up with", {"needed": [n + 1], "sent": [run["server"]["requests"]]}
+        )
         session.equal(f"answers at {level}", {"first run": found["ours"][0]["answers"], "every run": run["answers"]})
     ours, theirs = (column(found[side], "wall") for side in ("ours", peer))
     session.figure(f"calls/s at {level}, {peer}", bootstrap(lambda s: n / s, theirs), "/s")

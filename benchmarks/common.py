@@ -85,13 +85,13 @@ class Session:
             self.equality.append(line)
             self.say(line)
 
-    def interleave(self, label: str, sides: Mapping[str, Callable[[], Run]]) -> dict[str, list[Run]]:
+    def interleave(self, label: str, sides: Sequence[str], once: Callable[[str], Run]) -> dict[str, list[Run]]:
         """Run the sides alternately, A B B A A B ..., and return the runs of each."""
         found: dict[str, list[Run]] = {name: [] for name in sides}
         for n in range(self.repeats):
-            names = list(sides) if n % 2 == 0 else list(reversed(sides))
+            names = list(sides) if n % 2 == 0 else list(sides)[::-1]
             for name in names:
-                found[name].append(sides[name]())
+                found[name].append(once(name))
             shown = "  ".join(f"{name} {found[name][-1]['wall']:.2f} s" for name in sides)
             self.say(f"{label}  {n + 1}/{self.repeats}  {shown}")
         for name, runs in found.items():
@@ -146,7 +146,12 @@ def run_side(side: str, do: str, spec: Mapping[str, Any], *, home: Path | None =
         lines = finished["stdout"].strip().splitlines()
         if finished["code"] or not lines:
             words = [line for line in finished["stderr"].splitlines() if line.strip()][-1:]
-            raise BenchError(f"{side}, {do}: failed with code {finished['code']}: {' '.join(words)[:300]}")
+            why = (
+                f"took over {limit:g} s"
+                if finished["code"] == -signal.SIGKILL
+                else f"failed with code {finished['code']}"
+            )
+            raise BenchError(f"{side}, {do}: {why}: {' '.join(words)[:300]}")
         return {**json.loads(lines[-1]), "process": finished["process"]}
 
 

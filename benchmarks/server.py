@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import re
 import resource
 import sys
@@ -195,7 +196,7 @@ async def main() -> None:
     loop, book, over = asyncio.get_running_loop(), Book(), asyncio.Event()
     server = await loop.create_server(lambda: Connection(book), "127.0.0.1", 0, backlog=1024)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
-    loop.add_reader(sys.stdin.fileno(), lambda: over.set() if not sys.stdin.buffer.read1(4096) else None)
+    loop.add_reader(sys.stdin.fileno(), lambda: over.set() if not os.read(sys.stdin.fileno(), 4096) else None)
     gc.freeze()
     await over.wait()
 

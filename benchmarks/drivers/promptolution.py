@@ -2,6 +2,7 @@
 
 import zlib
 
+import numpy as np
 import pandas as pd
 from promptolution.llms.api_llm import APILLM
 from promptolution.llms.base_llm import BaseLLM
@@ -54,6 +55,7 @@ def search(spec, stopwatch):
     llm.reset_token_count()
     llm.calls = 0
     allowed = each * spec["calls"]
+    np.random.seed(0)
     stop = TokenCountCallback(allowed, "total_tokens")
     optimizer = OPRO(predictor, task, llm, initial_prompts=[START], callbacks=[stop])
     with stopwatch.running():

@@ -163,10 +163,11 @@ def test_runs_alternate_a_b_b_a():
     order = []
     session = Session("B0", repeats=4)
 
-    def side(name):
-        return lambda: order.append(name) or {"wall": 1.0, "answers": ["x"] * 50}
+    def once(name):
+        order.append(name)
+        return {"wall": 1.0, "answers": ["x"] * 50}
 
-    found = session.interleave("x", {"a": side("a"), "b": side("b")})
+    found = session.interleave("x", ("a", "b"), once)
     assert "".join(order) == "abbaabba"
     assert len(found["a"]) == len(found["b"]) == 4
     assert session.runs["x, a"] == [{"wall": 1.0}] * 4  # long lists do not go into the record
