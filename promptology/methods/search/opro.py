@@ -10,9 +10,10 @@
 
 Calls: |S| + T * 8 * (1 + |S|), and the finalists'. Choices of ours: the start stands in H as any other prompt. The
 rewriter is asked again in place of proposals that were dropped, with H as it then stands, so that a step always scores
-8 new prompts and the cost is known beforehand; the search ends early where `patience` proposals in a row are not new. Digits are refused only where the answers are numbers, as the paper did for GSM8K. The best few are scored again
-on validation items that the search never saw, against the winner's curse, and those scores choose (skipped where no
-such items are left). S is 50 items: the paper's 20 % of a BBH task; its 3.5 % of GSM8K are 261.
+8 new prompts and the cost is known beforehand; the search ends early where `patience` proposals in a row are not new.
+Digits are refused only where the answers are numbers, as the paper did for GSM8K. The best few are scored again on
+validation items that the search never saw, against the winner's curse, and those scores choose (skipped where no such
+items are left). S is 50 items: the paper's 20 % of a BBH task; its 3.5 % of GSM8K are 261.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates
 from promptology.prompts.learned import Learned
-from promptology.prompts.render import fill, input_text
+from promptology.prompts.outputs import answer_text
+from promptology.prompts.render import frame, input_text
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.planning import PROPOSAL, answers, estimated, fresh_after, labelled_selection, plain_start
@@ -39,11 +41,19 @@ from promptology.search.scoring import score, selection_items
 
 META = """You are looking for the instruction with which an assistant does a task best. Below are instructions that were tried, each with its score from 0 to 100. They stand in ascending order: the higher the score, the better.
 
-{shown}
-
+<tried>
+{tried}
+</tried>
+{task}
 Find out what lifts the score, and write a new instruction that differs from all of those above and scores higher. Keep it short and general. Write it, complete, between <prompt> and </prompt>."""
-EXEMPLARS = "The assistant reads the instruction together with one input. These inputs and right outputs show the task."
-LEAKED = re.compile(r"</?\s*(prompt|instruction|ins|text|score)\s*>|^\s*score\s*:", re.I | re.M)
+EXEMPLARS = """
+The assistant reads the instruction together with one input. These inputs and right outputs show the task.
+
+<examples>
+{examples}
+</examples>
+"""
+LEAKED = re.compile(r"</?\s*(prompt|instruction|ins|text|score|tried|examples)\s*>|^\s*score\s*:", re.I | re.M)
 
 
 class Scored(NamedTuple):
@@ -168,10 +178,14 @@ def best(H: Sequence[Scored], count: int) -> list[Learned]:
 
 def meta_prompt(task: Task, H: Sequence[Scored], exemplars: Sequence[Item]) -> str:
     """m: return the request for a new instruction; scores are shown as integers."""
-    pairs = [f"Input: {input_text(i.inputs, task.signature)}\nOutput: {i.target}" for i in exemplars]
-    blocks = [f"text: {h.prompt.instruction}\nscore: {round(100 * h.score)}" for h in H]
-    blocks += [EXEMPLARS, *pairs] if pairs else []
-    return fill(META, {"shown": "\n\n".join(blocks)})
+    signature = task.signature
+    tried = "\n\n".join(f"text: {h.prompt.instruction}\nscore: {round(100 * h.score)}" for h in H)
+    shown = [
+        f"Input: {input_text(i.inputs, signature)}\nOutput: {answer_text(i.target, signature, i.inputs)}"
+        for i in exemplars
+    ]
+    about = EXEMPLARS if shown else ""
+    return frame(META.replace("{task}", about), {"tried": tried, "examples": "\n\n".join(shown)})
 
 
 def numeric(task: Task) -> bool:
