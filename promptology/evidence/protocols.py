@@ -164,7 +164,7 @@ def duel(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) -> Ev
     if values is None:
         return Evidence("duel", "win share", NOT_MEASURED)
     wins, losses = int((values > 0).sum()), int((values < 0).sum())
-    return _duel_evidence(values, wins, losses, rng, after)
+    return _duel_evidence(values, wins, losses, rng, after, [item.id for item in items[: len(values)]])
 
 
 def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> np.ndarray | None:
@@ -182,7 +182,7 @@ def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predicti
 
 
 def _duel_evidence(
-    values: np.ndarray, wins: int, losses: int, rng: np.random.Generator, after: Predictions
+    values: np.ndarray, wins: int, losses: int, rng: np.random.Generator, after: Predictions, ids: list[str]
 ) -> Evidence:
     from scipy.stats import binomtest
 
@@ -194,7 +194,9 @@ def _duel_evidence(
         _, low, high, _ = binomial(round(share * n), n)
     p = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
     pair = Paired(share - 0.5, low - 0.5, high - 0.5, p, "exact sign test", wins, losses, n)
-    found = Measured([], [], [], sum(after.missing), after.parse_rate, after.cost.each(len(after.outputs)))
+    votes = [float(v + 1) / 2 for v in values]
+    each = after.cost.each(len(after.outputs))
+    found = Measured(votes, [None] * n, ids, sum(after.missing), after.parse_rate, each)
     half = Interval(0.5, 0.5, 0.5, n)
     metrics: dict[str, Any] = {"win share": share, "won": wins, "lost": losses, "tied": n - wins - losses}
     hint = sample_size_hint(n, (wins + losses) / n) if wins + losses else ""
