@@ -15,7 +15,6 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.evidence.fitting import Result
 from promptology.evidence.measuring import Measured
-from promptology.evidence.protocols import Evidence
 from promptology.evidence.seeds import mean_cost, pool, verdict_over
 from promptology.evidence.statistics import Interval, Paired, holm, verdict
 from promptology.methods.registry import card_of
@@ -179,6 +178,7 @@ def document(
         arm["p_adjusted"], arm["verdict"] = p, verdict(pair, p)
     first = results[0]
     measured = next((r.evidence for r in results if r.evidence.start is not None), first.evidence)
+    start = next((a["start"] for a in arms if a.get("start")), score_of(measured.start, measured.start_measured))
     hints = [r.evidence.hint for r in results if r.evidence.hint]
     return {
         "kind": kind,
@@ -193,12 +193,7 @@ def document(
         "budget": budget,
         "protocol": measured.protocol,
         "command": command,
-        "start": {
-            "prompt": first.start.as_text(),
-            "score": next(
-                (a["start"] for a in arms if a.get("start")), score_of(measured.start, measured.start_measured)
-            ),
-        },
+        "start": {"prompt": first.start.as_text(), "score": start},
         "arms": arms,
         "hint": hints[0] if hints else "",
         "notes": [*notes, *dict.fromkeys(n for r in results for n in r.evidence.notes)],

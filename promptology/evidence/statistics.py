@@ -209,7 +209,7 @@ class OverSeeds(NamedTuple):
 
 
 def over_seeds(
-    figures: Sequence[float], covariance: NDArray[np.float64], n: int, level: float = LEVEL
+    figures: Sequence[float] | NDArray[np.float64], covariance: NDArray[np.float64], n: int, level: float = LEVEL
 ) -> OverSeeds | None:
     """Return the mean of one figure per seed, all measured on the same n items; None where nothing varies.
 
