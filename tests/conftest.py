@@ -21,6 +21,7 @@ def home(tmp_path, monkeypatch):
     folder = tmp_path / "home"
     monkeypatch.setenv("PROMPTOLOGY_HOME", str(folder))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("PROMPTOLOGY_STORE", raising=False)
     return folder
 
 

@@ -178,13 +178,11 @@ def test_wrong_arguments_are_one_line(colours):
 
 
 def test_two_processes_on_one_run(colours, home):
-    import fcntl
+    from promptology.run.store import using_store
 
     result = pt.fit(colours, colour_of, "manual")
-    with (result.folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another process"):
-            pt.fit(colours, colour_of, "manual")
+    with using_store() as store, store.alone(result.run), pytest.raises(UsageError, match="another process"):
+        pt.fit(colours, colour_of, "manual")
 
 
 def test_inside_a_running_event_loop(colours):

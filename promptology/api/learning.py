@@ -15,7 +15,7 @@ from promptology.evidence.fitting import Observer, Result, fit_one
 from promptology.methods.registry import create
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
-from promptology.run.store import Store, home
+from promptology.run.store import Place, home
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     sources: Sequence[Learned] = (),
     out: str | Path | None = None,
-    store: Store | None = None,
+    store: Place = None,
     observe: Observer | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -85,8 +85,9 @@ def fit(
     `task`: a Task or what `load_task` takes; `model` and `helpers` (by role): what `model` takes; `method`: a name or
     an instance; `settings`: fields of the method that differ from its defaults; `prompt`, `system`: the start;
     `budget`: "300calls,2usd,500ktok,20000passes,10m" in any mix, over learning and evidence; `out`: where to save the
-    prompt folder. `options`: seed, cache, price, sampling, evidence_share, missing, protocol, retry_failed. The same
-    call after a crash continues. Raises PromptologyError with one clear line.
+    prompt folder; `store`: a path or "postgresql://USER@HOST/DATABASE", default PROMPTOLOGY_STORE, else a file of the
+    user's own. `options`: seed, cache, price, sampling, evidence_share, missing, protocol, retry_failed. The same call
+    after a crash continues. Raises PromptologyError with one clear line.
     """
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = create(method, settings)
@@ -131,7 +132,7 @@ def compare(
     system: str | None = None,
     budget: Any = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    store: Store | None = None,
+    store: Place = None,
     observe: Observer | None = None,
     progress: Progress | None = None,
     command: str = "",

@@ -25,7 +25,7 @@ from promptology.run.budget import Budget
 from promptology.run.cost import Cost
 from promptology.run.handles import Handle
 from promptology.run.meter import Meter
-from promptology.run.store import SQLiteStore, Store
+from promptology.run.store import Place, using_store
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def evaluate(
     system: str | None = None,
     split: str = "test",
     budget: Any = None,
-    store: Store | None = None,
+    store: Place = None,
     progress: Progress | None = None,
     helpers: Mapping[str, Any] | None = None,
     command: str = "",
@@ -69,9 +69,8 @@ def evaluate(
     model = open_model(model)
     run_settings = settings_of(Budget({}) if budget is None else budget, **options)
     learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model))
-    own, store = store is None, store or SQLiteStore()
-    try:
-        meter = open_meter(store, run_settings)
+    with using_store(store) as opened:
+        meter = open_meter(opened, run_settings)
         handle = Handle(meter, "model", model, None, dict(run_settings.sampling.get("model", {})))
         predictor = bind(learned, handle, open_all(helpers), task.signature)
         items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
@@ -84,13 +83,10 @@ def evaluate(
             both = measure(meter, [predictor], items)
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
-        openings = (
-            store.open_test(task.items_fingerprint(), f"evaluate-{digest(learned.to_json())}") if split == "test" else 0
-        )
+        openings = 0
+        if split == "test":
+            openings = opened.open_test(task.items_fingerprint(), f"evaluate-{digest(learned.to_json())}")
         meter.check_missing()
-    finally:
-        if own:
-            store.close()
     (one,) = both
     metrics = task.metric.aggregate(one.outputs, one.targets)
     rng = np.random.default_rng(int(task.items_fingerprint(), 16))
@@ -138,7 +134,7 @@ def apply(
     inputs: Sequence[Any],
     *,
     helpers: Mapping[str, Any] | None = None,
-    store: Store | None = None,
+    store: Place = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Predictions:
@@ -148,24 +144,21 @@ def apply(
     cover all inputs raises UsageError before anything is sent.
     """
     settings = settings_of(options.pop("budget", None) or Budget({}), **options)
-    own, store = store is None, store or SQLiteStore()
     try:
-        meter = open_meter(store, settings)
-        meter.phase = "prediction"
-        models = {"model": open_model(model), **open_all(helpers)}
-        handles = {
-            role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()
-        }
-        predictor = bind(learned, handles.pop("model"), handles)
-        with watched(progress) as shown:
-            meter.on_progress = shown
-            predictions = predictor.predict(inputs)
-        meter.check_missing()
-        return predictions
+        with using_store(store) as opened:
+            meter = open_meter(opened, settings)
+            meter.phase = "prediction"
+            models = {"model": open_model(model), **open_all(helpers)}
+            handles = {
+                role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()
+            }
+            predictor = bind(learned, handles.pop("model"), handles)
+            with watched(progress) as shown:
+                meter.on_progress = shown
+                predictions = predictor.predict(inputs)
+            meter.check_missing()
+            return predictions
     except BudgetEnded:
         raise UsageError(
             f"budget {settings.budget} does not cover {len(inputs)} predictions; nothing was sent"
         ) from None
-    finally:
-        if own:
-            store.close()

@@ -14,11 +14,19 @@ from promptology.cli.app import app, run
 from promptology.cli.showing import out, out_json
 from promptology.errors import UsageError
 
-RUNS = """List runs, newest first, or show one.
+RUNS = """List runs, newest first, and where they are stored; show one; delete.
 
 Examples: promptology runs
 
-promptology runs 3fa9c1 --json"""
+promptology runs 3fa9c1 --json
+
+promptology runs --delete 3fa9c1
+
+promptology runs --delete all --answers
+
+--delete takes away the run's rows and its folder with report and prompt; a prompt saved elsewhere (--out) stays. Its
+answers stay too, for other runs would have to pay for them again; --answers deletes those that no other run used.
+A run that is going on is never deleted, and how often a test split was opened stays counted."""
 RESUME = """Continue a run that was interrupted; answered calls are not paid twice.
 
 Example: promptology resume 3fa9c1"""
@@ -32,35 +40,104 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or its beginn
 
 @app.command(name="runs", help=RUNS)
 def runs_(
-    id: Annotated[str | None, typer.Argument(metavar="RUN", help="Run id, or its beginning.")] = None,
+    id: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run id, or its beginning; all with --delete.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete this run, or all.")] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="With --delete: also the answers that no other run used.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List runs."""
-    from promptology.run.store import SQLiteStore, home
+    """List, show or delete runs."""
+    from promptology.run.store import using_store
 
-    store = SQLiteStore()
-    try:
-        rows = store.runs() if id is None else [_found(store, id)]
-    finally:
-        store.close()
-    entries = [_entry(row) for row in rows]
+    if answers and not delete:
+        raise UsageError("--answers goes with --delete")
+    if delete and id is None:
+        raise UsageError("--delete needs a run: its id, its beginning, or all")
+    with using_store() as store:
+        if delete:
+            return _delete(store, str(id), answers, as_json)
+        if id is not None:
+            return _show(_entry(store, _found(store, id)), as_json)
+        entries = [_entry(store, row) for row in store.runs()]
+        place = {"where": store.where, **store.size()._asdict()}
+    _list(entries, place, as_json)
+
+
+def _show(entry: dict[str, Any], as_json: bool) -> None:
+    out_json(entry) if as_json else out("\n".join(f"{k:<9} {v}" for k, v in entry.items()))
+
+
+def _list(entries: list[dict[str, Any]], place: dict[str, Any], as_json: bool) -> None:
+    from promptology.run.store import home
+
     if as_json:
-        return out_json({"home": str(home()), "runs": entries} if id is None else entries[0])
-    if id is not None:
-        return out("\n".join(f"{k:<9} {v}" for k, v in entries[0].items()))
-    if not entries:
-        return out(f"no runs in {home()}")
-    out(f"{'run':<18}{'started':<18}{'status':<13}{'task':<16}{'method':<17}result")
+        return out_json({"home": str(home()), "store": place, "runs": entries})
+    if entries:
+        out(f"{'run':<18}{'started':<18}{'status':<13}{'task':<16}{'method':<17}result")
+    else:
+        out("no runs")
     for e in entries:
         out(f"{e['run']:<18}{e['started']:<18}{e['status']:<13}{e['task'][:15]:<16}{e['method']:<17}{e['result']}")
+    out(f"\nstore  {place['where']}  {_bytes(place['bytes'])}, {place['answers']:,} answers")
+    out(f"files  {home() / 'runs'}")
 
 
-def _entry(row: Any) -> dict[str, Any]:
+def _bytes(n: int) -> str:
+    size = float(n)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _delete(store: Any, id: str, answers: bool, as_json: bool) -> None:
+    """Delete one run or all, rows and files; nothing is touched where one of them is going on."""
+    from promptology.run.store import Freed, home
+
+    rows = store.runs() if id == "all" else [_found(store, id)]
+    runs, freed, files = home() / "runs", Freed(), 0
+    for row in rows:
+        with store.alone(row.id):
+            pass
+    for row in rows:
+        with store.alone(row.id):
+            freed = freed.plus(store.delete_run(row.id, answers and id != "all"))
+            files += _remove(runs / row.id)
+    if id == "all":
+        files += sum(_remove(folder) for folder in runs.glob("compare-*"))
+        freed = freed.plus(store.delete_unused()) if answers else freed
+    if as_json:
+        return out_json({"deleted": [row.id for row in rows], **freed._asdict(), "files": files})
+    kept = "" if answers else "; answers are kept for other runs (--answers deletes them)"
+    out(
+        f"{freed.runs} {'run' if freed.runs == 1 else 'runs'} deleted: {freed.events:,} rows and "
+        f"{freed.answers:,} answers of {_bytes(freed.bytes)}, files of {_bytes(files)}{kept}"
+    )
+
+
+def _remove(folder: Path) -> int:
+    """Remove a folder and return how many bytes its files took."""
+    import shutil
+
+    try:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise UsageError(f"cannot delete {folder}: {error.strerror}") from None
+    return size
+
+
+def _entry(store: Any, row: Any) -> dict[str, Any]:
     started = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
     return {
         "run": row.id,
         "started": started,
-        "status": row.status,
+        "status": _status(store, row),
         "task": row.spec["task"]["name"],
         "method": row.spec["method"],
         "models": row.spec["models"],
@@ -69,6 +146,17 @@ def _entry(row: Any) -> dict[str, Any]:
         "seconds": round(row.elapsed, 1),
         "result": row.result["evidence"] if row.result else "",
     }
+
+
+def _status(store: Any, row: Any) -> str:
+    """Return a run's status; one whose process was killed could not say so itself."""
+    if row.status != "running":
+        return str(row.status)
+    try:
+        with store.alone(row.id):
+            return "interrupted"
+    except UsageError:
+        return "running"
 
 
 def _found(store: Any, id: str) -> Any:
@@ -85,13 +173,10 @@ def resume(
     as_json: Json = False,
 ) -> int:
     """Continue a run."""
-    from promptology.run.store import SQLiteStore
+    from promptology.run.store import pin_places, using_store
 
-    store = SQLiteStore()
-    try:
+    with using_store() as store:
         row = _found(store, id)
-    finally:
-        store.close()
     origin = row.spec.get("origin") or {}
     if not origin.get("argv"):
         raise UsageError(f"run {row.id} was started from Python; make the same call again and it continues")
@@ -100,6 +185,7 @@ def resume(
         argv += ["--expect", row.id] if "--expect" not in argv else []
         argv += ["--retry-failed"] if retry_failed and "--retry-failed" not in argv else []
     argv += ["--json"] if as_json and "--json" not in argv else []
+    pin_places()
     try:
         os.chdir(origin["cwd"])
     except OSError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from promptology.run.cost import Cost, Price
 from promptology.run.engine import Run, learn
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
-from promptology.run.store import SQLiteStore, Store, home
+from promptology.run.store import Place, Store, home, using_store
 
 Observer = Callable[[str, Mapping[str, Any]], None]
 
@@ -145,7 +145,7 @@ def fit_one(
     helpers: Mapping[str, Any],
     settings: Settings,
     *,
-    store: Store | None = None,
+    store: Place = None,
     sources: Sequence[Learned] = (),
     observe: Observer | None = None,
     progress: Callable[[Meter, str, int], None] | None = None,
@@ -167,20 +167,13 @@ def fit_one(
             f"run {settings.expect} cannot be continued: its task, model or settings are not those of today; "
             "restore them, or start a new run"
         )
-    own = store is None
-    store = store or SQLiteStore()
     folder = home() / "runs" / id
-    try:
-        with _alone(folder):
-            row = store.create_run(id, {**spec, "origin": dict(settings.origin)})
-            say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
-            run, meter = _open(task, card, models, settings, store, id, sources, say, progress)
-            result = _run(card, method, models, settings, run, meter, folder, say)
-            save(result.learned, folder / "prompt")
-            return result
-    finally:
-        if own:
-            store.close()
+    with using_store(store) as opened, opened.alone(id):
+        _check_writable(folder)
+        row = opened.create_run(id, {**spec, "origin": dict(settings.origin)})
+        say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
+        run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
+        return _run(card, method, models, settings, run, meter, folder, say)
 
 
 def _open(
@@ -266,6 +259,7 @@ def _run(
         _model=models["model"],
         _helpers=models,
     )
+    save(result.learned, folder / "prompt")
     summary = {"verdict": evidence.verdict, "evidence": str(evidence), "charged": meter.charged.to_json()}
     store.set_status(meter.run, "done", summary)
     return result
@@ -322,22 +316,14 @@ def ledger_of(meter: Meter) -> list[dict[str, Any]]:
     ]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process off this run; the lock goes with the process, however it ends."""
-    import fcntl
-
+def _check_writable(folder: Path) -> None:
+    """Raise before anything is paid for where the run's files could not be written at its end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror}; set PROMPTOLOGY_HOME to a folder that can be written") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"run {folder.name} is going on in another process; wait for it or stop it") from None
-        yield
 
 
 def new_nonce() -> str:
