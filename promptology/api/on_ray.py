@@ -22,6 +22,7 @@ from promptology.data.task import Task
 from promptology.errors import PromptologyError, UsageError
 from promptology.evidence.fitting import Observer, Result, fit_one
 from promptology.prompts.saving import save
+from promptology.run import store as stores
 from promptology.run.merging import RunStore, absorb, rows_of
 from promptology.run.progress import Bar
 from promptology.run.store import SQLiteStore, Store, home, open_store
@@ -42,7 +43,7 @@ def run_on_ray(
     model: Any,
     at_once: int | None,
     *,
-    store: Any,
+    store: stores.Place,
     observe: Observer | None,
 ) -> list[Result]:
     """Return the result of every job, in order, the same as one after the other.

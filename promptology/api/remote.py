@@ -81,9 +81,7 @@ def here(models: Sequence[Any], store: str) -> Place:
     keys = {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
     path = tuple(str(Path(entry or ".").absolute()) for entry in sys.path)
     folder = os.getcwd()
-    return Place(
-        socket.gethostname(), folder, str(home().absolute()), path, promptology.__version__, store, keys
-    )
+    return Place(socket.gethostname(), folder, str(home().absolute()), path, promptology.__version__, store, keys)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from promptology.api.common import Progress, watched
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.evidence.fitting import Observer, Result, Settings, fit_one
-from promptology.run.store import Store
+from promptology.run.store import Place
 
 RAY_FORMS = '"ray" runs arms x seeds as Ray tasks, "ray:4" four at a time'
 MOST_SEEDS = 1000
@@ -67,7 +67,9 @@ def parse_seeds(seeds: Any, first: int = 0) -> list[int]:
     if not given:
         raise UsageError("seeds is empty; give how many (3), or which (0,1,2)")
     if len(set(given)) < len(given):
-        raise UsageError(f"seeds {','.join(map(str, given))}: one of them stands twice; the same run would count double")
+        raise UsageError(
+            f"seeds {','.join(map(str, given))}: one of them stands twice; the same run would count double"
+        )
     if first and first not in given:
         raise UsageError(f"seed {first} is not among seeds {','.join(map(str, given))}; give one of the two")
     return list(given)
@@ -79,7 +81,7 @@ def run_jobs(
     model: Any,
     workers: Ray | None,
     *,
-    store: Store | None,
+    store: Place,
     observe: Observer | None,
     progress: Progress | None,
 ) -> list[Result]:
