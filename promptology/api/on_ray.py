@@ -267,6 +267,9 @@ class _Driver:
         if outcome.host == self.place.host:
             _remove(folder / FILE)
         models = identity.models
+        for m in models.values():
+            if str(getattr(m, "identity", m.name)) in outcome.simulated and not m.simulated:
+                m.simulated = True
         self.results[n] = replace(outcome.result, folder=folder, _model=models["model"], _helpers=models)
         save(self.results[n].learned, folder / "prompt")
         self.told(n, f"{self.results[n].evidence}; {self.results[n].elapsed:.1f} s")
@@ -319,3 +322,5 @@ def _remove(path: Path) -> None:
     """Take away a run's own store once its rows are merged."""
     for end in ("", "-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.with_name(f"{path.name}.locks").rmdir()

@@ -49,13 +49,17 @@ class Place:
 
 
 class Outcome(NamedTuple):
-    """How a run ended: its result, or the kind and text of its error; its rows where they must be merged."""
+    """How a run ended: its result, or the kind and text of its error; its rows where they must be merged.
+
+    `simulated`: identities of models whose server said that it simulates.
+    """
 
     result: Result | None
     rows: Rows | None
     kind: str = ""
     error: str = ""
     host: str = ""
+    simulated: tuple[str, ...] = ()
 
 
 class Identity(NamedTuple):
@@ -148,16 +152,23 @@ def work(common: bytes, job: bytes, place: Place, at_once: int = 1) -> Outcome:
         except PromptologyError as error:
             return Outcome(None, None, type(error).__name__, str(error), host)
         try:
-            result = fit_one(task, model, type(method).card, method, known, settings, store=store)
-            result = replace(result, _model=None, _helpers={})
-            return Outcome(result, None if place.direct else rows_of(store, id), host=host)
-        except Exception as error:
-            ours = isinstance(error, PromptologyError)
-            text = str(error) if ours else f"{type(error).__name__}: {error}"
-            kind = type(error).__name__ if ours else ""
-            return Outcome(None, None if place.direct else rows_of(store, id), kind, text, host)
+            outcome = _ended(lambda: fit_one(task, model, type(method).card, method, known, settings, store=store))
+            return outcome._replace(
+                rows=None if place.direct else rows_of(store, id),
+                host=host,
+                simulated=tuple(str(getattr(m, "identity", m.name)) for m in _distinct(model, helpers) if getattr(m, "simulated", False)),
+            )
         finally:
             store.close()
+
+
+def _ended(run: Callable[[], Result]) -> Outcome:
+    try:
+        return Outcome(replace(run(), _model=None, _helpers={}), None)
+    except PromptologyError as error:
+        return Outcome(None, None, type(error).__name__, str(error))
+    except Exception as error:  # a defect in a method or metric: the other runs need not suffer
+        return Outcome(None, None, "", " ".join(f"{type(error).__name__}: {error}".split())[:400])
 
 
 def _distinct(model: Any, helpers: Mapping[str, Any]) -> list[Any]:

@@ -40,7 +40,8 @@ def parse_workers(workers: Any) -> Ray | None:
     match = re.fullmatch(r"ray(?::([1-9][0-9]{0,5}))?", workers) if isinstance(workers, str) else None
     if not match:
         raise UsageError(
-            f"workers is {workers!r}; {RAY_FORMS}; requests in flight are a setting of the model: pt.model(..., workers=8)"
+            f"workers is {workers!r}; {RAY_FORMS}; "
+            "requests in flight are a setting of the model: pt.model(..., workers=8)"
         )
     return Ray(int(match[1]) if match[1] else None)
 
