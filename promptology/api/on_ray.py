@@ -34,7 +34,10 @@ RETRIES = 2
 """Times that a run whose worker died (memory, a lost machine) starts again; what was answered stays answered."""
 OBJECTS = 256 * 2**20
 """Bytes of Ray's object store on this machine: a run's task and result are small."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_DEDUP_LOGS": "0"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else the working folder travels where the driver runs under uv
+}
 
 
 def run_on_ray(
