@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -97,6 +98,7 @@ def _cluster(ray: Any, at_once: int | None) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
+    _check(address or "")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address or address == "local":
         quiet |= {"num_cpus": at_once, "include_dashboard": False, "object_store_memory": OBJECTS}
@@ -120,6 +122,20 @@ def _cluster(ray: Any, at_once: int | None) -> Iterator[None]:
         ray.shutdown()
         with contextlib.suppress(ValueError):  # not in the main thread, where Ray set none either
             signal.signal(signal.SIGTERM, handler)
+
+
+def _check(address: str) -> None:
+    """Raise where nothing answers at an address: Ray itself would go on trying for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"nothing answers at RAY_ADDRESS={address} ({reason}); start the cluster (ray start --head) or unset it"
+        ) from None
 
 
 @dataclass

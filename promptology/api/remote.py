@@ -156,7 +156,11 @@ def work(common: bytes, job: bytes, place: Place, at_once: int = 1) -> Outcome:
             return outcome._replace(
                 rows=None if place.direct else rows_of(store, id),
                 host=host,
-                simulated=tuple(str(getattr(m, "identity", m.name)) for m in _distinct(model, helpers) if getattr(m, "simulated", False)),
+                simulated=tuple(
+                    str(getattr(m, "identity", m.name))
+                    for m in _distinct(model, helpers)
+                    if getattr(m, "simulated", False)
+                ),
             )
         finally:
             store.close()

@@ -277,7 +277,16 @@ def render(document: Mapping[str, Any]) -> str:
     arms = list(document["arms"])
     runs = [run for arm in arms for run in arm.get("seeds") or [arm]]
     return environment.from_string(source).render(
-        doc={"helpers": {}, "seeds": [], "hint": "", "notes": [], "command": "", "created": "", "version": "", **document},
+        doc={
+            "helpers": {},
+            "seeds": [],
+            "hint": "",
+            "notes": [],
+            "command": "",
+            "created": "",
+            "version": "",
+            **document,
+        },
         start=start,
         arms=arms,
         runs=runs,

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 from counting import counting
+from postgres_server import databases  # noqa: F401
 
 import promptology as pt
 from promptology.errors import UsageError
 from promptology.models.simulated import SimulatedChat
-from promptology.run.store import SQLiteStore
+from promptology.run.store import SQLiteStore, open_store
 
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "promptology[ray]"')
 KEY = "sk-ray-secret-0123456789"
@@ -214,14 +215,37 @@ def test_killed_and_interrupted_commands_continue(tmp_path, colours_csv):
         assert done.returncode == 0, done.stderr
     runs = [run for arm in json.loads(done.stdout)["arms"] for run in arm["seeds"]]
     assert len(runs) == 4
-    for ledger in (run["ledger"] for run in runs):
-        charged, paid = (sum(entry[figure]["calls"] for entry in ledger) for figure in ("charged", "paid"))
-        assert paid <= charged + 2 * 16  # what was in flight at the kill and at the interruption; no answer twice
-    everything = sum(entry["paid"]["calls"] for run in runs for entry in run["ledger"])
-    assert server.answered.total() <= everything  # whatever a killed worker was answered is in the ledger
+    charged, paid = (sum(e[of]["calls"] for run in runs for e in run["ledger"]) for of in ("charged", "paid"))
+    in_flight = 2 * 2 * 16  # of two workers, at the kill and at the interruption
+    assert server.answered.total() <= charged + in_flight  # nothing answered was asked twice by the run that had it
+    assert server.answered.total() <= paid  # whatever a killed worker was answered is in the ledger
 
 
 def test_without_ray_there_is_one_line(colours, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r'pip install "promptology\[ray\]"'):
+        pt.compare(colours, copycat, ["manual"], budget="300calls", workers="ray")
+
+
+def test_a_store_that_every_machine_reaches_is_used_directly(two_workers, colours, databases, tmp_path, monkeypatch):  # noqa: F811
+    address = databases.address(databases.new().partition("@/")[2].partition("?")[0], password="sekret-word")
+    monkeypatch.setenv("PROMPTOLOGY_STORE", address)
+    with counting(chat=SimulatedChat("features")) as server:
+        there = run(colours, server.url, tmp_path / "there", monkeypatch, "ray")
+        calls = server.by_model.total()
+        store = open_store(address)
+        assert {row.status for row in store.runs()} == {"done"}
+        assert store.open_test(colours.items_fingerprint(), there.results[0].run) == 4
+        store.close()
+        again = run(colours, server.url, tmp_path / "there", monkeypatch)
+        assert stable(again.rows()) == stable(there.rows())
+        assert server.by_model.total() == calls
+    assert not list((tmp_path / "there").rglob("*.sqlite*"))
+    assert not holding("sekret-word", tmp_path, two_workers)
+
+
+def test_an_address_where_nothing_answers(two_workers, colours, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"nothing answers at RAY_ADDRESS=127.0.0.1:1 .*ray start --head"):
         pt.compare(colours, copycat, ["manual"], budget="300calls", workers="ray")
