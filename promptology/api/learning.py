@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptology.api.common import Progress, as_task, default_budget, open_all, settings_of, watched
-from promptology.api.running import Job, parse_seeds, parse_workers, run_jobs
+from promptology.api.running import Job, parse_seeds, parse_workers, recover, run_jobs
 from promptology.data.items import digest
 from promptology.errors import UsageError
 from promptology.evidence.documents import document, write_document
@@ -99,6 +99,7 @@ def fit(
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = create(method, settings)
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
+    recover(Job(type(chosen).card.slug, chosen, helpers, run_settings), task, model, store)
     with watched(progress) as shown:
         result = fit_one(
             task,

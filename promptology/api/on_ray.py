@@ -12,19 +12,31 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import promptology.errors
 from promptology.api.common import watched
-from promptology.api.remote import FILE, Identity, Outcome, Place, by_value, here, identify, pack, work
+from promptology.api.remote import (
+    FILE,
+    Identity,
+    Outcome,
+    Place,
+    by_value,
+    collect,
+    collect_left,
+    here,
+    identify,
+    pack,
+    remove,
+    work,
+)
 from promptology.api.running import Job
 from promptology.data.task import Task
 from promptology.errors import PromptologyError, UsageError
 from promptology.evidence.fitting import Observer, Result, fit_one
 from promptology.prompts.saving import save
 from promptology.run import store as stores
-from promptology.run.merging import RunStore, absorb, rows_of
+from promptology.run.merging import absorb, rows_of
 from promptology.run.progress import Bar
 from promptology.run.store import SQLiteStore, Store, home, open_store
 
@@ -155,17 +167,26 @@ class _Driver:
     results: dict[int, Result] = field(default_factory=dict)
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)
     openings: dict[int, int] = field(default_factory=dict)
+    same: dict[int, int] = field(default_factory=dict)
 
     def say(self, event: str, **values: Any) -> None:
         if self.observe:
             self.observe(event, values)
 
     def recall(self) -> list[int]:
-        """Return the jobs that are not finished; the others are read from what they left, at no cost."""
+        """Return the jobs that are not finished; the others are read from what they left, at no cost.
+
+        A job that is the same run as an earlier one shares its result.
+        """
         waiting: list[int] = []
+        seen: dict[str, int] = {}
         for n, (job, identity) in enumerate(zip(self.jobs, self.identities, strict=True)):
+            if identity.id in seen:
+                self.same[n] = seen[identity.id]
+                continue
+            seen[identity.id] = n
             if not self.place.direct:
-                self.collect(identity.id)
+                collect_left(self.store, identity.id)
             row = self.store.run(identity.id)
             if row is None or row.status != "done":
                 waiting.append(n)
@@ -184,19 +205,6 @@ class _Driver:
                 )
             self.told(n, f"{self.results[n].evidence}; finished before")
         return waiting
-
-    def collect(self, id: str) -> None:
-        """Merge what a run left on this machine in a file of its own, when its driver went away before it did."""
-        path = home() / "runs" / id / FILE
-        if not path.is_file():
-            return
-        left = RunStore(path)
-        try:
-            rows = rows_of(left, id)
-        finally:
-            left.close()
-        if rows is not None:
-            absorb(self.store, rows)
 
     def prepare(self, waiting: Sequence[int]) -> None:
         """Pickle task, models and jobs; raises UsageError before anything has started."""
@@ -276,7 +284,7 @@ class _Driver:
         if outcome.rows is not None:
             self.openings[n] = absorb(self.store, outcome.rows)
         elif not self.place.direct:
-            self.collect(identity.id)
+            collect(self.store, identity.id)
         if outcome.result is None:
             self.errors[n] = outcome.kind, outcome.error
             if outcome.rows is None:
@@ -284,7 +292,7 @@ class _Driver:
             self.told(n, outcome.error, failed=True)
             return
         if outcome.host == self.place.host:
-            _remove(folder / FILE)
+            remove(folder / FILE)
         models = identity.models
         for m in models.values():
             if str(getattr(m, "identity", m.name)) in outcome.simulated and not m.simulated:
@@ -311,7 +319,7 @@ class _Driver:
                 self.ray.cancel(reference, force=True)
         for n in going.values():
             if not self.place.direct:
-                self.collect(self.identities[n].id)
+                collect(self.store, self.identities[n].id)
             self.store.set_status(self.identities[n].id, "interrupted")
 
     def finished(self) -> list[Result]:
@@ -322,7 +330,7 @@ class _Driver:
         for n in sorted(n for n, c in self.openings.items() if c):
             evidence = replace(self.results[n].evidence, openings=next(counts))
             self.results[n] = replace(self.results[n], evidence=evidence)
-        return [self.results[n] for n in range(len(self.jobs))]
+        return [self.results[self.same.get(n, n)] for n in range(len(self.jobs))]
 
     def failure(self) -> PromptologyError:
         """Return one error for all failed runs, each named by arm and seed; runs that failed alike stand together."""
@@ -335,11 +343,3 @@ class _Driver:
         kind = next(iter(self.errors.values()))[0]
         error = getattr(promptology.errors, kind or "PromptologyError")
         return error(words)  # type: ignore[no-any-return]
-
-
-def _remove(path: Path) -> None:
-    """Take away a run's own store once its rows are merged."""
-    for end in ("", "-wal", "-shm"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.with_name(f"{path.name}.locks").rmdir()

@@ -79,6 +79,48 @@ def identify(job: Job, task: Task, model: Any) -> Identity:
     return Identity(digest(spec), {**spec, "origin": dict(job.settings.origin)}, models, notes)
 
 
+def left(id: str) -> bool:
+    """Whether a run has a file of its own on this machine."""
+    return (home() / "runs" / id / FILE).is_file()
+
+
+def collect(store: Store, id: str) -> None:
+    """Merge what a run on this machine has put down in a file of its own."""
+    if not left(id):
+        return
+    own = RunStore(home() / "runs" / id / FILE)
+    try:
+        rows = rows_of(own, id)
+    finally:
+        own.close()
+    if rows is not None:
+        absorb(store, rows)
+
+
+def collect_left(store: Store, id: str) -> None:
+    """Merge what a run left on this machine when its driver was killed, and take the file away.
+
+    Raises UsageError where the run is still going on.
+    """
+    if left(id):
+        path = home() / "runs" / id / FILE
+        own = RunStore(path)
+        try:
+            with own.alone(id):
+                collect(store, id)
+        finally:
+            own.close()
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Take away a run's own store once its rows are merged."""
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.with_name(f"{path.name}.locks").rmdir()
+
+
 def here(models: Sequence[Any], store: str) -> Place:
     """Return what workers need of this process: folders, import path, and the keys that the models name."""
     names = {name for m in models if (name := getattr(m, "key_env", None))}

@@ -11,7 +11,7 @@ from promptology.api.common import Progress, watched
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.evidence.fitting import Observer, Result, Settings, fit_one
-from promptology.run.store import Place
+from promptology.run.store import Place, using_store
 
 RAY_FORMS = '"ray" runs arms x seeds as Ray tasks, "ray:4" four at a time'
 MOST_SEEDS = 1000
@@ -98,6 +98,7 @@ def run_jobs(
     results: list[Result] = []
     for n, job in enumerate(jobs):
         card = type(job.method).card
+        recover(job, task, model, store)
         if observe:
             seed = {"seed": job.settings.seed} if len({j.settings.seed for j in jobs}) > 1 else {}
             observe("arm", {"method": card.slug, "number": n + 1, "total": len(jobs), **seed})
@@ -116,3 +117,13 @@ def run_jobs(
                 )
             )
     return results
+
+
+def recover(job: Job, task: Task, model: Any, store: Place) -> None:
+    """Take over what the same run on Ray was answered on this machine before its driver was killed."""
+    from promptology.api.remote import collect_left, identify, left
+
+    id = identify(job, task, model).id
+    if left(id):
+        with using_store(store) as opened:
+            collect_left(opened, id)

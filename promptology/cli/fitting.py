@@ -171,16 +171,10 @@ def compare(
     """Compare methods."""
     from promptology import api
     from promptology.api.running import parse_seeds
-    from promptology.errors import UsageError
     from promptology.evidence.report import format_table, write
 
     method = [name.strip() for given in method for name in given.split(",")]
-    by_method: dict[str, dict[str, str]] = {}
-    for name, value in assignments(settings).items():
-        slug, dot, key = name.partition(".")
-        if not dot or slug not in method:
-            raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(method)}")
-        by_method.setdefault(slug, {})[key] = value
+    by_method = _by_method(settings, method)
     known, runner = parse_seeds(seeds, shared.seed), shared.on_ray()
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
@@ -217,6 +211,18 @@ def compare(
         for warning in arm["warnings"]:
             out(f"note: {arm['method']}: {warning}")
     out(f"\nreport  {report}")
+
+
+def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
+    from promptology.errors import UsageError
+
+    found: dict[str, dict[str, str]] = {}
+    for name, value in assignments(settings).items():
+        slug, dot, key = name.partition(".")
+        if not dot or slug not in methods:
+            raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(methods)}")
+        found.setdefault(slug, {})[key] = value
+    return found
 
 
 def _nonce(shared: Common) -> str:

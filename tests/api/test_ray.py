@@ -124,6 +124,26 @@ def test_functions_of_the_user_travel(two_workers, colours):
         pt.compare(colours, guarded, ["manual"], budget="300calls", workers="ray")
 
 
+def test_a_worker_that_dies_is_replaced(two_workers, colours, tmp_path):
+    counted, died = tmp_path / "counted", tmp_path / "died"
+
+    def mortal(prompt):
+        with counted.open("a") as file:
+            file.write("x")
+        time.sleep(0.03)  # longer than an answer waits for its row
+        if counted.stat().st_size == 10 and not died.exists():
+            died.touch()
+            os._exit(1)
+        return "red"
+
+    comparison = pt.compare(colours, mortal, ["manual", "manual"], budget="300calls", workers="ray")
+    assert died.exists()
+    first, second = comparison.results  # the same run twice is one run
+    assert first.run == second.run
+    # the one that killed it and the one before, which it takes to notice that 20 ms have passed
+    assert first.charged.calls < counted.stat().st_size <= first.charged.calls + 2
+
+
 def test_a_failed_run_lets_the_others_finish(two_workers, colours, tmp_path, monkeypatch):
     broken = [True]
     with counting(chat=SimulatedChat("features")) as server:
