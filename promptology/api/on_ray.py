@@ -168,6 +168,7 @@ class _Driver:
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)
     openings: dict[int, int] = field(default_factory=dict)
     same: dict[int, int] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
 
     def say(self, event: str, **values: Any) -> None:
         if self.observe:
@@ -258,7 +259,9 @@ class _Driver:
         if row.status != "running":
             self.store.set_status(identity.id, "running")
         for note in identity.notes:
-            self.say("note", text=note)
+            if note not in self.said:
+                self.said.add(note)
+                self.say("note", text=note)
         continued = row.status != "running" or row.elapsed > 0
         self.say(
             "start",

@@ -87,7 +87,7 @@ def merged_arm(
     score, pair = (pooled.score, pooled.difference) if pooled else (one.found, one.difference)
     same = all(r.evidence.verdict == "start" or r.evidence.found is None for r in results)
     rates = [rate for row in rows if row["score"] and (rate := row["score"]["parse_rate"]) is not None]
-    gone = [f"seed {row['seed']}: {row['verdict']}" for row in rows if row["verdict"].startswith("not measured")]
+    gone = [(row["seed"], row["verdict"]) for row in rows if row["verdict"].startswith("not measured")]
     entry = {
         **{k: v for k, v in rows[0].items() if k != "seed"},
         "label": label,
@@ -103,7 +103,7 @@ def merged_arm(
         **{name: mean_cost([Cost.from_json(row[name]) for row in rows]).to_json() for name in _COSTS},
         "ledger": _summed([entry for row in rows for entry in row["ledger"]]),
         "history": [],
-        "warnings": [*gone, *(f"seed {row['seed']}: {w}" for row in rows for w in row["warnings"])],
+        "warnings": _told([*gone, *((row["seed"], warning) for row in rows for warning in row["warnings"])]),
         "seconds": sum(row["seconds"] for row in rows),
         "seeds": rows,
     }
@@ -114,6 +114,14 @@ def merged_arm(
 
 
 _COSTS = ("learning", "learning_paid", "evidence", "per_prediction")
+
+
+def _told(warnings: Sequence[tuple[int, str]]) -> list[str]:
+    """Return each warning once, with the seeds that gave it."""
+    seeds: dict[str, list[int]] = {}
+    for seed, text in warnings:
+        seeds.setdefault(text, []).append(seed)
+    return [f"seed{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}: {text}" for text, of in seeds.items()]
 
 
 def _means(entries: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

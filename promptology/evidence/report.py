@@ -118,7 +118,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     return [*lines, *document.get("notes", [])]
 
 
-OVER_SEEDS = "t over seeds and items, or over items alone (bootstrap, exact test) where seeds score alike"
+OVER_SEEDS = "t over seeds and items (over items alone where all seeds score alike)"
 
 
 def seeds_of(document: Mapping[str, Any]) -> str:

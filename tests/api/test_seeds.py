@@ -70,7 +70,7 @@ def test_one_seed_is_the_comparison_of_before(colours):
 def test_a_seed_without_budget_is_named(colours):
     arm = pt.compare(colours, copycat, ["few-shot"], budget="1calls", evidence_share=0.0, seeds=2).document["arms"][0]
     assert arm["verdict"] == "not measured: budget"
-    assert "seed 1: not measured: budget" in arm["warnings"]
+    assert "seeds 0, 1: not measured: budget" in arm["warnings"]
     assert arm["score"] is None
 
 

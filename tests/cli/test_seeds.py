@@ -36,7 +36,7 @@ def test_seeds(cli, folder):
     assert doc["seeds"] == [s["seed"] for s in doc["arms"][0]["seeds"]] == [3, 4]
     table = cli(*command("compare", *few), cwd=folder)
     assert "seeds 3, 4" in table.stdout
-    assert "note: manual: seed 3: the search returned the start" in table.stdout
+    assert "note: manual: seeds 3, 4: the search returned the start" in table.stdout
     planned = cli(*command("compare", *few, "--dry-run"), cwd=folder)
     assert "each of the seeds 3, 4" in planned.stdout
     assert json.loads(cli(*command("compare", *few, "--dry-run", "--json"), cwd=folder).stdout)["seeds"] == [3, 4]
