@@ -132,7 +132,7 @@ def _cluster(ray: Any, at_once: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        with contextlib.suppress(ValueError):  # not in the main thread, where Ray set none either
+        with contextlib.suppress(ValueError, TypeError):  # no main thread, where Ray set none; or none of Python's
             signal.signal(signal.SIGTERM, handler)
 
 
@@ -298,8 +298,8 @@ class _Driver:
             remove(folder / FILE)
         models = identity.models
         for m in models.values():
-            if str(getattr(m, "identity", m.name)) in outcome.simulated and not m.simulated:
-                m.simulated = True
+            if str(getattr(m, "identity", m.name)) in outcome.simulated and not getattr(m, "simulated", False):
+                m.simulated = True  # its server said so, to the worker
         self.results[n] = replace(outcome.result, folder=folder, _model=models["model"], _helpers=models)
         save(self.results[n].learned, folder / "prompt")
         self.told(n, f"{self.results[n].evidence}; {self.results[n].elapsed:.1f} s")
@@ -323,7 +323,9 @@ class _Driver:
         for n in going.values():
             if not self.place.direct:
                 collect(self.store, self.identities[n].id)
-            self.store.set_status(self.identities[n].id, "interrupted")
+            row = self.store.run(self.identities[n].id)
+            if row is not None and row.status != "done":  # it may have ended before it heard
+                self.store.set_status(row.id, "interrupted")
 
     def finished(self) -> list[Result]:
         """Return all results, with openings of the test split counted arm by arm; raises where a run failed."""
@@ -342,7 +344,8 @@ class _Driver:
             groups.setdefault(text, []).append(self.jobs[n].label)
         words = "; ".join(f"{', '.join(labels)}: {text}" for text, labels in groups.items())
         if done := len(self.results):
-            words += f" (the other {done} runs are finished)" if done > 1 else " (the other run is finished)"
+            others = f"other {done} runs are" if done > 1 else "other run is"
+            words += f" (the {others} finished and kept, the same command continues)"
         kind = next(iter(self.errors.values()))[0]
-        error = getattr(promptology.errors, kind or "PromptologyError")
-        return error(words)  # type: ignore[no-any-return]
+        error: type[PromptologyError] = getattr(promptology.errors, kind, PromptologyError)
+        return error(words)

@@ -214,7 +214,8 @@ def _ended(run: Callable[[], Result]) -> Outcome:
     except PromptologyError as error:
         return Outcome(None, None, type(error).__name__, str(error))
     except Exception as error:  # a defect in a method or metric: the other runs need not suffer
-        return Outcome(None, None, "", " ".join(f"{type(error).__name__}: {error}".split())[:400])
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        return Outcome(None, None, "", f"{text}; the same without Ray shows where")
 
 
 def _distinct(model: Any, helpers: Mapping[str, Any]) -> list[Any]:

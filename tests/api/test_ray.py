@@ -155,7 +155,7 @@ def test_a_failed_run_lets_the_others_finish(two_workers, colours, tmp_path, mon
             "workers": "ray:1",
             "helpers": {"optimizer": pt.model(f"openai:writer@{server.url}")},
         }
-        with pytest.raises(pt.PromptologyError, match=r"^random-search, seed 0: .*refused.*other run is finished"):
+        with pytest.raises(pt.PromptologyError, match=r"^random-search, seed 0: .*refused.*finished and kept"):
             pt.compare(*arguments, **options)
         rows = {r.spec["method"]: r.status for r in SQLiteStore().runs()}
         assert rows == {"manual": "done", "random-search": "failed"}
