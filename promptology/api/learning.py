@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptology.api.common import Progress, as_task, default_budget, open_all, settings_of, watched
+from promptology.api.running import Job, parse_seeds, parse_workers, recover, run_jobs
 from promptology.data.items import digest
 from promptology.errors import UsageError
 from promptology.evidence.documents import document, write_document
@@ -20,33 +21,24 @@ from promptology.run.store import Place, home
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms measured on the same sealed items at the same budget. `document` is the same as plain JSON."""
+    """Arms measured on the same sealed items at the same budget. `document` is the same as plain JSON.
+
+    `results`: one per run, arm by arm, each arm once per seed.
+    """
 
     results: tuple[Result, ...]
     document: dict[str, Any] = field(repr=False)
     folder: Path = Path()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per arm."""
-        rows: list[dict[str, Any]] = []
-        for arm in self.document["arms"]:
-            score, difference = arm["score"] or {}, arm["difference"] or {}
-            rows.append(
-                {
-                    "method": arm["label"],
-                    "score": score.get("value"),
-                    "low": score.get("low"),
-                    "high": score.get("high"),
-                    "n": score.get("n"),
-                    "difference": difference.get("value"),
-                    "p_holm": arm["p_adjusted"],
-                    "verdict": arm["verdict"],
-                    **{f"learning_{k}": v for k, v in arm["learning"].items() if k != "estimated"},
-                }
-            )
-        return rows
+    def rows(self, by_seed: bool = False) -> list[dict[str, Any]]:
+        """Return one flat row per arm, the mean over its seeds; `by_seed`: one per arm and seed."""
+        arms = self.document["arms"]
+        if by_seed:
+            seeds = [(arm, row) for arm in arms for row in arm.get("seeds", [{**arm, "seed": self.document["seed"]}])]
+            return [{**_row({**row, "label": arm["label"]}), "seed": row["seed"]} for arm, row in seeds]
+        return [{**_row(arm), **({"seeds": len(arm["seeds"])} if "seeds" in arm else {})} for arm in arms]
 
-    def to_frame(self) -> Any:
+    def to_frame(self, by_seed: bool = False) -> Any:
         """Return the rows as a pandas DataFrame; raises UsageError where pandas is not installed."""
         try:
             import pandas as pd
@@ -54,12 +46,27 @@ class Comparison:
             raise UsageError(
                 "to_frame needs pandas (pip install pandas); rows() gives the same as dictionaries"
             ) from None
-        return pd.DataFrame(self.rows())
+        return pd.DataFrame(self.rows(by_seed))
 
     def __str__(self) -> str:
         from promptology.evidence.report import format_table
 
         return format_table(self.document)
+
+
+def _row(arm: Mapping[str, Any]) -> dict[str, Any]:
+    score, difference = arm["score"] or {}, arm["difference"] or {}
+    return {
+        "method": arm["label"],
+        "score": score.get("value"),
+        "low": score.get("low"),
+        "high": score.get("high"),
+        "n": score.get("n"),
+        "difference": difference.get("value"),
+        "p_holm": arm["p_adjusted"],
+        "verdict": arm["verdict"],
+        **{f"learning_{k}": v for k, v in arm["learning"].items() if k != "estimated"},
+    }
 
 
 def fit(
@@ -93,6 +100,7 @@ def fit(
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = create(method, settings)
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
+    recover(Job(type(chosen).card.slug, chosen, helpers, run_settings), task, model, store)
     with watched(progress) as shown:
         result = fit_one(
             task,
@@ -133,6 +141,8 @@ def compare(
     system: str | None = None,
     budget: Any = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: int | str | Sequence[int] | None = None,
+    workers: str | None = None,
     store: Place = None,
     observe: Observer | None = None,
     progress: Progress | None = None,
@@ -141,37 +151,49 @@ def compare(
 ) -> Comparison:
     """Run several methods, each with the whole budget, and measure them on the same sealed items.
 
-    `settings`: fields by method name; a helper goes to the methods that know its role. p values are corrected after
-    Holm over the arms. Other arguments as in `fit`.
+    `settings`: fields by method name; a helper goes to the methods that know its role. `seeds`: how many (from `seed`
+    on) or which; every arm runs once per seed, and its row is the mean with an interval over seeds and items. p values
+    are corrected after Holm over the arms. `workers`: "ray" (or "ray:4", four at a time) runs arms x seeds as Ray
+    tasks, here or on the cluster that RAY_ADDRESS or `ray.init` names: the same results, but arms that ask the same at
+    the same time pay it each. Other arguments as in `fit`.
     """
     if not methods:
         raise UsageError("compare needs at least one method")
+    runner, known = parse_workers(workers), parse_seeds(seeds, int(options.get("seed", 0)))
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = [create(m, (settings or {}).get(m if isinstance(m, str) else type(m).card.slug)) for m in methods]
-    run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
-    results: list[Result] = []
-    for n, one in enumerate(chosen):
-        card = type(one).card
-        if observe:
-            observe("arm", {"method": card.slug, "number": n + 1, "total": len(chosen)})
-        known = {r: m for r, m in helpers.items() if r in (*card.needs, *card.optional, "judge")}
-        with watched(progress) as shown:
-            results.append(
-                fit_one(task, model, card, one, known, run_settings, store=store, observe=observe, progress=shown)
-            )
+    run_settings = settings_of(budget if budget is not None else default_budget(model), **{**options, "seed": known[0]})
+    labels = labels_of(chosen)
+    jobs = [
+        Job(
+            f"{label}, seed {seed}",
+            one,
+            _helpers_of(one, helpers),
+            replace(run_settings, seed=seed),
+        )
+        for label, one in zip(labels, chosen, strict=True)
+        for seed in known
+    ]
+    results = run_jobs(jobs, task, model, runner, store=store, observe=observe, progress=progress)
     doc = document(
         "compare",
         task,
         model,
         results,
         budget=str(run_settings.budget),
-        seed=run_settings.seed,
+        seed=known[0],
+        seeds=known,
         helpers=helpers,
         command=command,
-        labels=labels_of(chosen),
+        labels=labels,
     )
     folder = write_document(doc, home() / "runs" / f"compare-{digest([r.run for r in results])}")
     return Comparison(tuple(results), doc, folder)
+
+
+def _helpers_of(method: Any, helpers: Mapping[str, Any]) -> dict[str, Any]:
+    card = type(method).card
+    return {r: m for r, m in helpers.items() if r in (*card.needs, *card.optional, "judge")}
 
 
 def labels_of(chosen: Sequence[Any]) -> list[str]:

@@ -64,6 +64,8 @@ def run(argv: Sequence[str]) -> int:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         code = app(args=list(argv), standalone_mode=False)
+        if code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return int(code or 0)
     except PromptologyError as error:

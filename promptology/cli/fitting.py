@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +28,16 @@ Example: promptology fit --task tickets.csv --text message --label queue
 
 COMPARE = """Compare methods at equal budget on the same sealed items.
 
-Example: promptology compare --task tickets --model minilm
---method manual,knn-demos,template-search"""
+With --seeds every arm runs once per seed; its row is the mean, with an interval over seeds and items.
+
+With --workers ray the runs are Ray tasks, on this machine or on the cluster that RAY_ADDRESS names. The results are
+the same; runs that ask the same at the same time may each pay it, and --rpm is shared out among them.
+
+Examples: promptology compare --task tickets --model minilm
+--method manual,knn-demos,template-search
+
+promptology compare --task tickets --model openai:gpt-4o-mini --method spo,random-search
+--budget 500calls --seeds 3 --workers ray:4"""
 
 
 @app.command(help=EVALUATE)
@@ -42,6 +51,7 @@ def evaluate(
     from promptology.evidence.report import format_cost
     from promptology.prompts.saving import PROMPT, load
 
+    shared.refuse_ray("evaluate")
     watcher = Watcher()
     task, model = shared.load(), shared.open(shared.model)
     if shared.budget is None:
@@ -101,6 +111,7 @@ def fit(
     from promptology import api
     from promptology.evidence.report import format_table, write
 
+    shared.refuse_ray("fit")
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, method, assignments(settings))])
@@ -148,6 +159,10 @@ def compare(
     settings: Annotated[
         list[str], typer.Option("--set", metavar="METHOD.FIELD=VALUE", help="Setting of one method.")
     ] = [],  # noqa: B006
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="N|A,B,C", help="Run every arm with N seeds from --seed on, or with these."),
+    ] = None,
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.html", help="Where to write the report.")
     ] = None,
@@ -155,19 +170,15 @@ def compare(
 ) -> None:
     """Compare methods."""
     from promptology import api
-    from promptology.errors import UsageError
+    from promptology.api.running import parse_seeds
     from promptology.evidence.report import format_table, write
 
     method = [name.strip() for given in method for name in given.split(",")]
-    by_method: dict[str, dict[str, str]] = {}
-    for name, value in assignments(settings).items():
-        slug, dot, key = name.partition(".")
-        if not dot or slug not in method:
-            raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(method)}")
-        by_method.setdefault(slug, {})[key] = value
+    by_method = _by_method(settings, method)
+    known, runner = parse_seeds(seeds, shared.seed), shared.on_ray()
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
-        return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method])
+        return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method], known)
     watcher = Watcher()
     argv, nonce = sys.argv[1:], _nonce(shared)
     _say_budget(shared, model)
@@ -181,11 +192,13 @@ def compare(
             system=shared.system,
             budget=shared.budget,
             settings=by_method,
+            seeds=known,
+            workers=runner,
             observe=watcher.observe,
             progress=watcher.progress,
             command=command_line(argv),
             origin=origin(argv, nonce),
-            **{**shared.options(), "nonce": nonce},
+            **{**shared.options(), "seed": known[0], "nonce": nonce},
         )
     finally:
         watcher.close()
@@ -194,10 +207,22 @@ def compare(
     if shared.json:
         return out_json({**result.document, "report": str(report)})
     out(format_table(result.document))
-    for arm in result.results:
-        for warning in arm.warnings:
-            out(f"note: {arm.method}: {warning}")
+    for arm in result.document["arms"]:
+        for warning in arm["warnings"]:
+            out(f"note: {arm['method']}: {warning}")
     out(f"\nreport  {report}")
+
+
+def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
+    from promptology.errors import UsageError
+
+    found: dict[str, dict[str, str]] = {}
+    for name, value in assignments(settings).items():
+        slug, dot, key = name.partition(".")
+        if not dot or slug not in methods:
+            raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(methods)}")
+        found.setdefault(slug, {})[key] = value
+    return found
 
 
 def _nonce(shared: Common) -> str:
@@ -230,12 +255,14 @@ def _plan(shared: Common, task: Any, model: Any, method: str, settings: dict[str
     )
 
 
-def show_plan(shared: Common, plans: list[dict[str, Any]]) -> None:
-    """Print plans without running them."""
+def show_plan(shared: Common, plans: list[dict[str, Any]], seeds: Sequence[int] = ()) -> None:
+    """Print plans without running them; each is for one of the seeds."""
     from promptology.evidence.report import format_cost
 
     if shared.json:
-        return out_json({"plans": plans})
+        return out_json({"plans": plans, **({"seeds": list(seeds)} if len(seeds) > 1 else {})})
+    if len(seeds) > 1:
+        out(f"each method runs once with each of the seeds {', '.join(map(str, seeds))}; one of these runs:")
     for p in plans:
         learning = format_cost(p["learning"]) or "nothing" if p["learning"] else "not predicted by this method"
         out(f"{p['method']}: learning {learning}; evidence at most {format_cost(p['evidence_at_most'])}")

@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,9 @@ from promptology.errors import UsageError
 
 ROLES = ("model", "optimizer", "judge")
 O = typer.Option  # noqa: E741  (an option per line reads best with a short name)
+
+
+WORKERS = "give a number of requests in flight, or in compare ray or ray:N (N runs at a time as Ray tasks)"
 
 
 @dataclass
@@ -100,7 +104,15 @@ class Common:
         ),
     ] = None
     rpm: Annotated[float | None, O("--rpm", help="Requests per minute at most.")] = None
-    workers: Annotated[int | None, O("--workers", help="Requests in flight at most (default 16).")] = None
+    workers: Annotated[
+        str | None,
+        O(
+            "--workers",
+            metavar="N|ray|ray:N",
+            help="Requests in flight at most (default 16); in compare also ray: arms x seeds as Ray tasks, "
+            "ray:N so many at a time, each with 16 requests in flight.",
+        ),
+    ] = None
     timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = (
         None
     )
@@ -143,8 +155,32 @@ class Common:
     def open(self, source: str) -> Any:
         """Return a model from its text, with the connection settings of this command."""
         return opened(
-            source, {"rpm": self.rpm, "workers": self.workers, "timeout": self.timeout, "key_env": self.key_env}
+            source, {"rpm": self.rpm, "workers": self.in_flight(), "timeout": self.timeout, "key_env": self.key_env}
         )
+
+    def in_flight(self) -> int | None:
+        """Return the limit of requests in flight, None where --workers is not given or asks for Ray."""
+        if self.workers is None or self.on_ray():
+            return None
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", self.workers):
+            raise UsageError(f"--workers {self.workers!r} is not understood; {WORKERS}")
+        return int(self.workers)
+
+    def on_ray(self) -> str | None:
+        """Return the --workers that asks for Ray."""
+        if self.workers is None or not self.workers.startswith("ray"):
+            return None
+        if not re.fullmatch(r"ray(:[1-9][0-9]{0,5})?", self.workers):
+            raise UsageError(f"--workers {self.workers!r} is not understood; {WORKERS}")
+        return self.workers
+
+    def refuse_ray(self, command: str) -> None:
+        """Raise where --workers asks for Ray and there is but one run."""
+        if self.on_ray():
+            raise UsageError(
+                f"--workers {self.workers}: {command} is one run, give a number of requests in flight; "
+                "Ray runs the arms and seeds of compare"
+            )
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""

@@ -64,7 +64,15 @@ class Watcher(logging.Handler):
         elif event in ("note", "advice"):
             self._line(f"note: {values['text']}")
         elif event == "arm":
-            self._line(f"[{values['number']}/{values['total']}] {values['method']}")
+            seed = f", seed {values['seed']}" if "seed" in values else ""
+            self._line(f"[{values['number']}/{values['total']}] {values['method']}{seed}")
+        elif event == "start":
+            Watcher.last_run = str(values["id"])
+            continued = ", continued" if values["resumed"] else ""
+            self._line(f"[{values['number']}/{values['total']}] {values['label']}: run {values['id']}{continued}")
+        elif event == "end":
+            how = "failed" if values["failed"] else "done"
+            self._line(f"{how} ({values['done']} of {values['total']}) {values['label']}: {values['text']}")
         elif event == "run":
             Watcher.last_run = str(values["id"])
             self._line(f"run {values['id']}" + (", continued" if values["resumed"] else ""))

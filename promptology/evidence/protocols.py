@@ -184,7 +184,9 @@ def duel(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) -> Ev
     if void == asked:
         return Evidence("duel", "win share", UNREADABLE)
     notes = (f"{void} of {asked} votes of the judge could not be read and count for neither side",) if void else ()
-    return replace(_duel_evidence(np.sign([v.challenger - v.incumbent for v in votes]), rng, after), notes=notes)
+    values = np.sign([v.challenger - v.incumbent for v in votes])
+    ids = [item.id for item in items[: len(votes)]]
+    return replace(_duel_evidence(values, rng, after, ids), notes=notes)
 
 
 def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predictions) -> list[Votes] | None:
@@ -200,7 +202,7 @@ def _votes(run: Run, items: Sequence[Item], before: Predictions, after: Predicti
         return None
 
 
-def _duel_evidence(values: np.ndarray, rng: np.random.Generator, after: Predictions) -> Evidence:
+def _duel_evidence(values: np.ndarray, rng: np.random.Generator, after: Predictions, ids: list[str]) -> Evidence:
     """Return evidence from +1 (found won), 0 or -1 per input."""
     from scipy.stats import binomtest
 
@@ -213,7 +215,9 @@ def _duel_evidence(values: np.ndarray, rng: np.random.Generator, after: Predicti
         _, low, high, _ = binomial(round(share * n), n)
     p = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
     pair = Paired(share - 0.5, low - 0.5, high - 0.5, p, "exact sign test", wins, losses, n)
-    found = Measured([], [], [], sum(after.missing), after.parse_rate, after.cost.each(len(after.outputs)))
+    votes = [float(v + 1) / 2 for v in values]
+    each = after.cost.each(len(after.outputs))
+    found = Measured(votes, [None] * n, ids, sum(after.missing), after.parse_rate, each)
     half = Interval(0.5, 0.5, 0.5, n)
     metrics: dict[str, Any] = {"win share": share, "won": wins, "lost": losses, "tied": n - wins - losses}
     hint = sample_size_hint(n, (wins + losses) / n) if wins + losses else ""

@@ -105,15 +105,26 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
             else ""
         )
         + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}"
-        + f"; budget {document['budget']} per method; seed {document['seed']}"
+        + f"; budget {document['budget']} per {'run' if document.get('seeds') else 'method'}; {seeds_of(document)}"
     ]
-    if test:
+    if document.get("seeds"):
+        lines.append(f"mean over seeds; interval and p: {OVER_SEEDS}{correction}, against the start on the same items")
+    elif test:
         lines.append(f"interval: bootstrap over items; p: {test}{correction}, against the start on the same items")
     if document.get("hint"):
         lines.append(document["hint"])
     if (openings := task.get("test_openings", 0)) > 5:
         lines.append(f"this test split has been opened by {openings} runs: treat small differences with care")
     return [*lines, *document.get("notes", [])]
+
+
+OVER_SEEDS = "t over seeds and items (over items alone where all seeds score alike)"
+
+
+def seeds_of(document: Mapping[str, Any]) -> str:
+    """Return the seed or seeds of a document in words."""
+    several = document.get("seeds")
+    return f"seeds {', '.join(map(str, several))}" if several else f"seed {document['seed']}"
 
 
 def _width(text: str) -> int:
@@ -247,6 +258,8 @@ def verdict_sentence(arm: Mapping[str, Any], protocol: str) -> str:
         return f"{arm['label']} is the start, unchanged{value}."
     span = f"{d['value']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, p {_p(arm['p_adjusted'])})"
     where = "on the sealed test items" if protocol == "holdout" else "in duels on unused inputs"
+    if arm.get("seeds"):
+        where += f", mean of {len(arm['seeds'])} seeds"
     return {
         "better": f"{arm['label']} is better than the start {where}: {span}.",
         "worse": f"{arm['label']} is worse than the start {where}: {span}.",
@@ -262,14 +275,27 @@ def render(document: Mapping[str, Any]) -> str:
     source = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
     start = document.get("start") or {"prompt": "", "score": None}
     arms = list(document["arms"])
+    runs = [run for arm in arms for run in arm.get("seeds") or [arm]]
     return environment.from_string(source).render(
-        doc={"helpers": {}, "hint": "", "notes": [], "command": "", "created": "", "version": "", **document},
+        doc={
+            "helpers": {},
+            "seeds": [],
+            "hint": "",
+            "notes": [],
+            "command": "",
+            "created": "",
+            "version": "",
+            **document,
+        },
         start=start,
         arms=arms,
-        diffs=[_diff_of(start["prompt"], a["prompt"]) for a in arms],
+        runs=runs,
+        seeds=seeds_of(document),
+        over_seeds=OVER_SEEDS,
+        diffs=[_diff_of(start["prompt"], r["prompt"]) for r in runs],
         sentences=[verdict_sentence(a, document.get("protocol", "holdout")) for a in arms],
         picture=picture(document),
-        scale=_scale([s for s in (start.get("score"), *(a.get("score") for a in arms)) if s]),
+        scale=_scale([s for s in (start.get("score"), *(a.get("score") for a in [*arms, *runs])) if s]),
         fold=FOLD,
         frame={"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
     )

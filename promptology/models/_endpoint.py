@@ -104,6 +104,10 @@ class Endpoint:
         """Yield like `generate`, and None whenever nothing more has come yet."""
         return arrivals(lambda deliver: self._all(requests, attempts, deliver))
 
+    def share_rate(self, processes: int) -> None:
+        """Keep to an equal part of the rate limit: so many processes ask at once."""
+        self._gap *= processes
+
     def close(self) -> None:
         """Close the connections; they open again at the next request."""
         connection, self._connection = self._connection, None

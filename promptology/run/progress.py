@@ -50,6 +50,16 @@ class Bar:
         self.stream.flush()
         self._shown = True
 
+    def tally(self, done: int, total: int, going: int) -> None:
+        """Draw how many of several runs have ended."""
+        if not self.live:
+            return
+        filled = round(24 * done / max(total, 1))
+        bar = "#" * filled + "." * (24 - filled)
+        self.stream.write(f"\r\x1b[2K[{bar}] {done} of {total} runs, {going} going")
+        self.stream.flush()
+        self._shown = True
+
     def clear(self) -> None:
         """Take the line away."""
         if self._shown:
