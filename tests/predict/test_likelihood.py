@@ -176,7 +176,7 @@ def test_the_start_follows_access_and_choice():
     ):
         with pytest.raises(error, match=words):
             start_from(SIGNATURE, ("generates", "scores"), name)
-    with pytest.raises(AccessError, match="only tell classes apart"):
+    with pytest.raises(AccessError, match="only tell one class from others"):
         start_from(pt.Signature((pt.Field("text"),), "text"), ("scores",))
 
 

@@ -74,7 +74,7 @@ def test_exports():
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "spam or ham? {text}"},
     ]
-    with pytest.raises(UsageError, match="embeddings"):
+    with pytest.raises(UsageError, match="model that embeds"):
         to_text(start_from(SIGNATURE, ["embeds"]))
 
 
