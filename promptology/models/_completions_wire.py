@@ -67,7 +67,7 @@ def logprob_of(shown: Any, prompt: str, continuation: str, generated: int | None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise wire.CannotScore("the reply holds no log-probabilities") from None
     if len(logprobs) != len(tokens):
-        raise wire.CannotScore("the reply does not echo the prompt")
+        raise wire.CannotScore("the reply does not echo the text that was sent")
     # What a server says it generated, else the one token that was asked for, else none.
     ends = [len(tokens) - behind for behind in dict.fromkeys((1 if generated is None else generated, 1, 0))]
     ends = [end for end in ends if end > 0]
@@ -76,7 +76,7 @@ def logprob_of(shown: Any, prompt: str, continuation: str, generated: int | None
         first = _first_by_offset(tokens[: ends[0]], offsets, len(prompt), len(continuation))
         found = [] if first is None else [(first, ends[0])]
     if not found:
-        raise wire.CannotScore("the reply does not echo the prompt")
+        raise wire.CannotScore("the reply does not echo the text that was sent")
     first, end = found[0]
     if first == 0 and logprobs[0] is None:
         raise ValueError("nothing stands before the text to score, so its first token has no log-probability")
@@ -99,9 +99,10 @@ def _first_by_text(tokens: Sequence[str], continuation: str) -> int | None:
 def _first_by_offset(tokens: Sequence[str], offsets: Sequence[int], prompt: int, continuation: int) -> int | None:
     """Return the first token behind the prompt by the server's offsets, where tokens are not whole characters.
 
-    A begin-of-text token that is not in the text shifts the offsets of some servers by its length.
+    A begin-of-text token that is not in the text shifts the offsets of some servers by its length; others fill them
+    with -1, which says nothing.
     """
-    if len(offsets) < len(tokens):
+    if len(offsets) < len(tokens) or offsets[0] < 0 or list(offsets) != sorted(offsets):
         return None
     shift = offsets[1] if len(tokens) > 1 and _special(tokens[0]) else 0
     ends = [*offsets[1 : len(tokens)], shift + prompt + continuation]

@@ -136,6 +136,11 @@ def test_pieces_of_characters_and_sentence_pieces() -> None:
         "text_offset": [0, 3, 4, 5, 6, 6, 7],
     }
     assert logprob_of(halves, "A:", " 語", 1) == -0.875
+    # Some servers fill the offsets with -1: not needed where the tokens spell the choice, and no use elsewhere.
+    blank = [-1] * 7
+    assert logprob_of({**pieces, "text_offset": blank}, "A:", " blue", 0) == -0.5
+    with pytest.raises(CannotScore, match="does not echo"):
+        logprob_of({**halves, "text_offset": blank}, "A:", " 語", 1)
 
 
 def test_the_first_token_of_all_has_no_probability() -> None:
@@ -152,7 +157,7 @@ REFUSALS: list[tuple[Handler, str]] = [
     (reply(body={"choices": [{"text": " it", "logprobs": {"content": []}}]}), "the reply holds no log-probabilities"),
     (
         reply(body={"choices": [{"text": "!", "logprobs": {"tokens": ["!"], "token_logprobs": [-1.0]}}]}),
-        "the reply does not echo the prompt",
+        "the reply does not echo the text that was sent",
     ),
 ]
 
