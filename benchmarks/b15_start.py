@@ -33,6 +33,9 @@ def run(session: Session) -> None:
         seconds, megabytes = bars.get(what, (None, None))
         session.figure(what, median([one["wall"] for one in runs]), "s", seconds)
         session.figure(f"{what}, peak memory", memory[what], "MB", megabytes)
+    session.notes.append(
+        "the peers' environments hold what pip installs with the plain package: no torch, no transformers"
+    )
 
 
 SHIM = """

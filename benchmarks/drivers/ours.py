@@ -74,11 +74,10 @@ class Counter:
         self.calls += 1
         if self.failing and zlib.crc32(b"%d" % self.calls) % 1000 < 1000 * self.failing:
             raise RuntimeError("the model failed")
-        at = prompt.rfind("item-")
-        if at < 0:
+        if "<prompt>" in prompt:
             self.variants += 1
             return f"<prompt>Classify the text (variant {self.variants}).</prompt>"
-        code = prompt[at : at + 19]
+        code = prompt[prompt.rfind("item-") :][:19]
         begin = prompt.find("(variant ") + 9
         right = zlib.crc32(f"{prompt[begin : prompt.find(')', begin)]} {code}".encode()) & 1
         classes = ("billing", "delivery", "account", "technical")
