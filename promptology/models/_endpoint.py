@@ -25,6 +25,8 @@ log = logging.getLogger("promptology")
 DEFAULT_KEY = "OPENAI_API_KEY"
 TRANSIENT = {408, 409, 425, 429}  # and 5xx
 REFUSED = {401, 402, 403, 404, 405}  # holds for every request, so the first one stops the batch
+REFUSALS = 3
+"""429s without an answer between them that delay every request; fewer delay only the requests that they refused."""
 ADAPTED = "the server wanted other settings; they were changed"
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL}  # our side's shortage, not theirs
 
@@ -94,6 +96,7 @@ class Endpoint:
         self._connection: Connection | None = None
         self._answered = False
         self._not_before = 0.0
+        self._refusals = 0
         self._secrets()  # a missing key shows here, not after the first batch is prepared
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
@@ -128,11 +131,14 @@ class Endpoint:
                 if over.is_set():
                     return
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self.workers, len(requests)))]
+        # Twice as many as may be in flight, so that those that wait for their next try leave no slot empty.
+        pool = self.workers * (2 if attempts > 1 else 1)
+        workers = [asyncio.ensure_future(work()) for _ in range(min(pool, len(requests)))]
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
             for worker in done:
-                worker.result()
+                if not worker.cancelled():
+                    worker.result()
         finally:
             over.set()
             await asyncio.gather(*connection.leave(workers), return_exceptions=True)
@@ -149,8 +155,9 @@ class Endpoint:
             flight: Flight[Outcome | ModelError] | None = connection.flights.get(request)
             if flight is None:
                 tried += 1
-                got = await self._lead(connection, request, sent + 1)
+                got = await self._lead(connection, request, sent + 1, over)
                 if isinstance(got, ModelError):
+                    over.set()
                     raise got  # from here: the frames below hold what was sent and what came back
                 outcome, sent = got, got.attempts
             elif (shared := await flight.join()) is None:
@@ -168,7 +175,9 @@ class Endpoint:
                 pauses += 1
         return outcome
 
-    async def _lead(self, connection: Connection, request: Request, attempt: int) -> Outcome | ModelError:
+    async def _lead(
+        self, connection: Connection, request: Request, attempt: int, over: asyncio.Event
+    ) -> Outcome | ModelError:
         """Send a request for all who ask it meanwhile."""
         flight: Flight[Outcome | ModelError] = Flight()
         connection.flights[request] = flight
@@ -176,6 +185,8 @@ class Endpoint:
         try:
             async with connection.slots:
                 await self._turn()
+                if over.is_set():  # the slot came free because the batch has ended
+                    raise asyncio.CancelledError
                 got = await self._attempt(connection, request, attempt)
             return got
         finally:
@@ -275,6 +286,7 @@ class Endpoint:
             except ValueError as error:
                 return Failure(secrets.scrub(f"{error}: {wire.server_error(body)[0]}"), attempts=attempt)
             self.simulated = self.simulated or simulated
+            self._refusals = 0
             return answer
         reason = secrets.scrub(f"HTTP {status}: {wire.server_error(body)[0]}")
         if request.continuation is not None and wire.refuses_scoring(status, body):
@@ -282,7 +294,9 @@ class Endpoint:
         if status in TRANSIENT or status >= 500:
             wait = wire.retry_after(headers, self._patience)
             if status == 429 and wait:
-                self._not_before = max(self._not_before, time.monotonic() + wait)
+                self._refusals += 1
+                if self._refusals >= min(REFUSALS, self.workers):
+                    self._not_before = max(self._not_before, time.monotonic() + wait)
             return Failure(reason, True, attempt, wait)
         if status in REFUSED or 300 <= status < 400:
             todo = secrets.scrub(self._advice(status, headers))

@@ -298,17 +298,37 @@ def test_a_hanging_server_is_a_failure() -> None:
     assert len(server.bodies) == 2
 
 
-def test_retry_after_is_honoured_for_the_whole_endpoint() -> None:
+def test_retry_after_is_honoured_by_the_request_that_was_refused() -> None:
     with RoughServer(script(reply(429, "slow", Retry_After="1"))) as server:
+        began = time.monotonic()
+        outcomes = ask(ChatEndpoint("m", server.url, workers=2, **FAST), 20, attempts=2)
+    assert sorted(o.attempts for o in outcomes) == [1] * 19 + [2]
+    assert server.times[-1] - server.times[0] >= 0.95
+    assert server.times[-2] - began < 0.9  # the others went on
+
+
+def test_refusals_without_an_answer_between_them_delay_the_whole_endpoint() -> None:
+    slow = reply(429, "slow", retry_after_ms="700")
+    with RoughServer(script(slow)) as server:
         outcomes = ask(ChatEndpoint("m", server.url, workers=1, **FAST), 3, attempts=2)
     assert [o.attempts for o in outcomes] == [2, 1, 1]
-    assert server.times[1] - server.times[0] >= 0.95
-    with RoughServer(script(reply(429, "slow", retry_after_ms="700"))) as server:
+    assert server.times[1] - server.times[0] >= 0.65
+    with RoughServer(script(slow, slow, slow)) as server:
         endpoint = ChatEndpoint("m", server.url)
-        refused = ask(endpoint)[0]
+        refused = ask(endpoint, 3)[0]
         assert isinstance(refused, Failure) and refused.retry_after == pytest.approx(0.7)
         ask(endpoint)  # another batch waits as well
-    assert server.times[1] - server.times[0] >= 0.65
+    assert server.times[3] - server.times[2] >= 0.65
+
+
+def test_requests_that_wait_for_their_next_try_leave_no_slot_empty() -> None:
+    with RoughServer(script(*[error(503, "busy")] * 4), latency=0.01) as server:
+        endpoint = ChatEndpoint("m", server.url, workers=4, backoff=2.0, backoff_cap=2.0)
+        outcomes = ask(endpoint, 40, attempts=2)
+    assert all(isinstance(o, Answer) for o in outcomes)
+    assert server.peak == 4
+    # All first tries were sent while the four refused ones waited for their second.
+    assert sum(t - server.times[0] < 0.6 for t in server.times) >= 40
 
 
 def test_forms_of_retry_after() -> None:
