@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 from promptology.errors import SealedSplitError, UsageError
@@ -105,7 +106,7 @@ class ClassLabel:
     terms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """Fields in, what comes out, class names with descriptions, and the instruction a user has today."""
 
@@ -123,7 +124,7 @@ class Signature:
         if self.output == "ranking" and not self.candidates:
             raise UsageError("a signature that outputs a ranking needs a field of kind list: its candidates")
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order that fixes label indices."""
         return tuple(c.name for c in self.classes)

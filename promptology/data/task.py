@@ -72,6 +72,7 @@ class Task:
         self.train: tuple[Item, ...] = tuple(splits["train"])
         self.validation: tuple[Item, ...] = tuple(splits["validation"])
         self.unlabeled: tuple[Item, ...] = tuple(splits["unlabeled"])
+        self._digest: list[str] = []
         self._sealed: tuple[Item, ...] = tuple(splits["test"])
         self.test: tuple[Item, ...] = tuple(i.with_target(SEALED) if i.labelled else i for i in self._sealed)
 
@@ -112,13 +113,10 @@ class Task:
 
     def items_fingerprint(self) -> str:
         """Hash of the items and their splits alone, by which openings of a test split are counted."""
-        cached: str | None = self.__dict__.get("_items_fingerprint")
-        if cached is None:
-            cached = digest(
-                [[split, i.id, dict(i.inputs), i._target] for split, items in self._all().items() for i in items]
-            )
-            self.__dict__["_items_fingerprint"] = cached
-        return cached
+        if not self._digest:  # shared with the copies that differ in prompt or metric alone
+            rows = [[split, i.id, dict(i.inputs), i._target] for split, items in self._all().items() for i in items]
+            self._digest.append(digest(rows))
+        return self._digest[0]
 
     def _all(self) -> dict[str, tuple[Item, ...]]:
         return {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from promptology.data.items import Item
-from promptology.models.access import Answer, Outcome, Request
+from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
 from promptology.prompts.outputs import parse_answer
-from promptology.prompts.render import messages
+from promptology.prompts.render import renderer
 from promptology.run.cost import ZERO, Cost
 
 
@@ -17,9 +18,13 @@ from promptology.run.cost import ZERO, Cost
 class AnswerPredictor(OneShot):
     """Asks the model once per item and parses what it says."""
 
+    @cached_property
+    def _render(self) -> Callable[[Mapping[str, Any]], tuple[Message, ...]]:
+        return renderer(self.learned, self.signature)
+
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return one request per item, at temperature 0."""
-        return self.handle.requests([messages(self.learned, i.inputs, self.signature) for i in items])
+        return self.handle.requests([self._render(i.inputs) for i in items])
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
         """Parse the answers; an answer that cannot be parsed is None, which every metric counts as wrong."""

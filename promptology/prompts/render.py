@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from promptology.data.items import ClassLabel, Signature
@@ -71,17 +71,24 @@ def numbered(values: Any) -> str:
 
 def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) -> tuple[Message, ...]:
     """Return the messages for one item: instruction, classes, demonstrations, blank line, input."""
+    return renderer(learned, signature)(inputs)
+
+
+def renderer(learned: Learned, signature: Signature) -> Callable[[Mapping[str, Any]], tuple[Message, ...]]:
+    """Return the function from an item's inputs to its messages; what all items share is rendered once."""
     text = learned.part(Text) or Text("")
     shown = learned.part(Demonstrations)
-    names = [f.name for f in signature.fields]
     blocks = [classes_block(signature, text.instruction + text.system)]
     blocks += [examples_block(shown.examples, signature)] if shown else []
-    if placeholders(text.instruction, names):
-        blocks = [*blocks, fill(text.instruction, field_texts(inputs, signature))]
-    else:
-        blocks = [text.instruction, *blocks, input_text(inputs, signature)]
-    user: Message = ("user", "\n\n".join(block for block in blocks if block))
-    return (("system", text.system), user) if text.system else (user,)
+    system = (("system", text.system),) if text.system else ()
+    inside = bool(placeholders(text.instruction, [f.name for f in signature.fields]))
+    before = "".join(f"{block}\n\n" for block in (blocks if inside else [text.instruction, *blocks]) if block)
+
+    def render(inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        last = fill(text.instruction, field_texts(inputs, signature)) if inside else input_text(inputs, signature)
+        return (*system, ("user", before + last if last else before.removesuffix("\n\n")))
+
+    return render
 
 
 def classes_block(signature: Signature, prompt: str) -> str:

@@ -68,6 +68,7 @@ class Batch:
 
     def _recall(self, order: Sequence[int]) -> None:
         bodies = self.meter.store.answers(self.keys[i] for i in order)
+        cached = ZERO
         for i in order:
             key, row = self.keys[i], self.rows.get(i)
             if row and row.state == "done" and key in bodies:
@@ -79,11 +80,28 @@ class Batch:
                 self.failed[key] = Failure(row.note, transient=False, attempts=charged.calls)
                 self.meter.last_failure = row.note
                 self.meter.charge(self.role, charged, Cost.unpack(row.paid))
+            elif row is None and key in bodies:
+                cached = cached.plus(self._cached(i, decode(bodies[key])))
             else:
                 state = self._open[i] = self._state(row)
                 self.meter.charge(self.role, state.charged, state.charged.plus(state.lost))
                 if key in bodies:
                     self._answered(i, replace(decode(bodies[key]), attempts=0))
+
+        if cached != ZERO:
+            self.meter.charge(self.role, cached, ZERO)
+
+    def _cached(self, i: int, answer: Answer) -> Cost:
+        """Take an answer of another run, the short way of `_answered`, and return what is to be charged for it."""
+        charged = self.meter.cost_of(self.role, self.model, answer, 1)
+        if answer.tokens_out > self.requests[i].max_tokens:
+            charged = charged._replace(estimated=True)
+        self.meter.answered += 1
+        self.answers[self.keys[i]] = answer
+        if self.meter.run:
+            self.meter.record(self.first + i, Event(self.keys[i], "done", charged.pack(), ZERO.pack()))
+        self.meter.tell(self.role, 1)
+        return charged
 
     def _state(self, row: Event | None) -> _Open:
         """Return how far a request came in an earlier process."""
@@ -180,7 +198,7 @@ class Batch:
         """
         state = self._open[i]
         calls = state.calls + answer.attempts
-        charged = self.meter.cost_of(self.role, self.model, replace(answer, attempts=max(1, calls)))
+        charged = self.meter.cost_of(self.role, self.model, answer, max(1, calls))
         if answer.tokens_out > self.requests[i].max_tokens:
             charged = charged._replace(estimated=True)  # the server does not honour the limit we reserved by
         spent = charged if answer.attempts else self._failures(state)
@@ -188,7 +206,8 @@ class Batch:
         key = self.keys[i]
         self.answers[key] = answer
         self.meter.answered += 1
-        self.meter.record(self.first + i, Event(key, "done", charged.pack(), spent.plus(state.lost).pack()))
+        if self.meter.run:
+            self.meter.record(self.first + i, Event(key, "done", charged.pack(), spent.plus(state.lost).pack()))
         self._close(i)
 
     def _fail(self, i: int, failure: Failure) -> None:
@@ -218,7 +237,7 @@ class Batch:
         self.meter.tell(self.role, 1)
 
     def _record(self, offsets: Sequence[int], state: str) -> None:
-        for i in offsets:
+        for i in offsets if self.meter.run else ():
             s = self._open[i]
             note = f"{s.tries} {s.reason}".rstrip() if s.tries else ""
             event = Event(self.keys[i], state, s.charged.pack(), s.charged.plus(s.lost).pack(), note)

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+USD_DIGITS = 12
+"""Money is kept in whole millionths of a millionth of a dollar, so that a sum is the same in any order."""
+
 
 class Cost(NamedTuple):
     """A vector of costs. A pass is one item once through a local model; `estimated`: some tokens were not reported."""
@@ -30,7 +33,7 @@ class Cost(NamedTuple):
             self.calls + other.calls,
             self.tokens_in + other.tokens_in,
             self.tokens_out + other.tokens_out,
-            self.usd + other.usd,
+            round(self.usd + other.usd, USD_DIGITS),
             self.passes + other.passes,
             self.seconds + other.seconds,
             self.estimated or other.estimated,
@@ -42,7 +45,7 @@ class Cost(NamedTuple):
             self.calls - other.calls,
             self.tokens_in - other.tokens_in,
             self.tokens_out - other.tokens_out,
-            self.usd - other.usd,
+            round(self.usd - other.usd, USD_DIGITS),
             self.passes - other.passes,
             self.seconds - other.seconds,
             self.estimated,
@@ -96,4 +99,4 @@ class Price(NamedTuple):
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
         """Return the price of these tokens in US dollars."""
-        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
+        return round((tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6, USD_DIGITS)

@@ -97,7 +97,7 @@ class Handle:
 
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
-        return self._meter.cost_of(self.role, self._model, replace(answer, attempts=1))
+        return self._meter.cost_of(self.role, self._model, answer, 1)
 
     def worst(self, requests: Sequence[Request], texts: Sequence[str], known: set[Any] | None = None) -> Cost:
         """Return the most that these requests and texts can cost; what this run asked before costs nothing.

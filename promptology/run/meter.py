@@ -107,7 +107,7 @@ class Meter:
         new = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._asked}
         order = sorted(new.values())
         worst = ZERO
-        for i in order:
+        for i in order if self.budget.limits else ():
             worst = worst.plus(self.worst_of(role, model, requests[i]))
         self._check_budget(first, worst, bool(rows))
         batch = Batch(self, role, model, requests, keys, first, rows)
@@ -132,7 +132,7 @@ class Meter:
         if (surplus := len(self._memo) - REMEMBERED) > 0:
             for key in list(islice(self._memo, surplus)):
                 del self._memo[key]
-        for i in order:
+        for i in order if {"tokens", "usd"} & set(self.budget.limits) else ():
             answer = answers.get(keys[i])
             if answer and answer.tokens_in > (bound := _input_bound(requests[i])):
                 self._overhead[role] = max(self._overhead.get(role, 0), answer.tokens_in - bound)
@@ -246,12 +246,11 @@ class Meter:
         price = self.prices.get(role)
         return cost if price is None else cost._replace(usd=price.usd(cost.tokens_in, cost.tokens_out))
 
-    def cost_of(self, role: str, model: Generates, answer: Answer) -> Cost:
-        """Return what an answer costs: a call (or a pass of a local model) and its tokens, priced."""
+    def cost_of(self, role: str, model: Generates, answer: Answer, calls: int) -> Cost:
+        """Return what an answer costs that took so many calls: those (or a pass) and its tokens, priced."""
         if getattr(model, "local", False):
             return Cost(0, answer.tokens_in, answer.tokens_out, passes=1)
-        tokens = Cost(answer.attempts, answer.tokens_in, answer.tokens_out, estimated=answer.estimated)
-        return self._priced(role, tokens)
+        return self._priced(role, Cost(calls, answer.tokens_in, answer.tokens_out, estimated=answer.estimated))
 
     def charge(self, role: str, charged: Cost, paid: Cost) -> None:
         """Enter a cost into the ledger."""

@@ -132,7 +132,7 @@ def test_what_a_chat_template_adds_is_reserved_from_the_second_batch_on(store):
         def generate(self, requests, attempts=1):
             yield from ((n, Answer("x", 500, 2, False, 1)) for n, _ in enumerate(requests))
 
-    meter = Meter(store, "r")
+    meter = Meter(store, "r", budget=Budget.parse("100ktok"))
     (request,) = ask("abc")
     before = meter.worst_of("model", Wordy(), request).tokens
     meter.generate("model", Wordy(), ask("first"))

@@ -6,7 +6,7 @@ import pytest
 
 from promptology.errors import UsageError
 from promptology.run.budget import Budget
-from promptology.run.cost import Cost
+from promptology.run.cost import Cost, Price
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,15 @@ def test_cost_each_rounds_up_and_minus_inverts_plus():
 def test_packing_by_hand_is_json(cost):
     assert json.loads(cost.pack()) == [*cost[:6], int(cost.estimated)]
     assert Cost.unpack(cost.pack()) == cost
+
+
+def test_money_sums_to_the_same_in_any_order():
+    price = Price(0.15, 0.6)
+    costs = [Cost(usd=price.usd(n, 7 * n)) for n in range(1, 400)]
+    one, other = Cost(), Cost()
+    for cost in costs:
+        one = one.plus(cost)
+    for cost in reversed(costs):
+        other = other.plus(cost)
+    assert one.usd == other.usd
+    assert one.usd == pytest.approx(sum(n * 0.15 + 7 * n * 0.6 for n in range(1, 400)) / 1e6)
