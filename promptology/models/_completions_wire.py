@@ -33,8 +33,8 @@ def body(model: str, request: Request, dialect: wire.Dialect) -> bytes:
     return dialect.body(model, plain, prompt=prompt + request.continuation, echo=True, logprobs=1)
 
 
-def read_reply(reply: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
-    """Return the answer of a completion, and whether it is a simulation.
+def read_reply(reply: bytes, request: Request, attempt: int) -> Answer:
+    """Return the answer of a completion.
 
     Raises ValueError where the reply is malformed, CannotScore where it holds no log-probabilities of the prompt.
     """

@@ -280,12 +280,12 @@ class Endpoint:
         status, body, headers = reply
         if 200 <= status < 300:
             try:
-                answer, simulated = self._read(body, request, attempt)
+                answer = self._read(body, request, attempt)
             except wire.CannotScore as error:
                 return self._cannot_score(secrets.scrub(str(error)), secrets)
             except ValueError as error:
                 return Failure(secrets.scrub(f"{error}: {wire.server_error(body)[0]}"), attempts=attempt)
-            self.simulated = self.simulated or simulated
+            self.simulated = self.simulated or answer.simulated
             self._refusals = 0
             return answer
         reason = secrets.scrub(f"HTTP {status}: {wire.server_error(body)[0]}")
@@ -317,8 +317,8 @@ class Endpoint:
         """Return the body of a request; the same request gives the same bytes."""
         raise NotImplementedError
 
-    def _read(self, body: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
-        """Return the answer in a reply, and whether it is a simulation; ValueError where it is malformed."""
+    def _read(self, body: bytes, request: Request, attempt: int) -> Answer:
+        """Return the answer in a reply; ValueError where it is malformed."""
         raise NotImplementedError
 
     def _advice(self, status: int, headers: Mapping[str, str]) -> str:

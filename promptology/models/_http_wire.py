@@ -181,8 +181,8 @@ class Dialect:
         return replace(self, seed=False) if "seed" in named else self
 
 
-def read_reply(body: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
-    """Return the answer of a chat completion, and whether it is a simulation; ValueError where it is neither."""
+def read_reply(body: bytes, request: Request, attempt: int) -> Answer:
+    """Return the answer of a chat completion; ValueError where it is none."""
     try:
         doc = json.loads(body)
         choice = doc["choices"][0]
@@ -209,16 +209,16 @@ def answer_of(
     attempt: int,
     truncated: bool = False,
     logprob: float | None = None,
-) -> tuple[Answer, bool]:
-    """Return an answer with the usage that a reply reports, or an estimate, and whether it is a simulation."""
+) -> Answer:
+    """Return an answer with the usage that a reply reports, or an estimate."""
     simulated = str(doc.get("system_fingerprint") or "").startswith("simulated")
     read, wrote = usage(doc)
     if wrote is not None:
-        return Answer(text, read, wrote, False, attempt, truncated, logprob), simulated
+        return Answer(text, read, wrote, False, attempt, truncated, logprob, simulated)
     size = sum(len(words.encode("utf-8", "replace")) for _, words in request.messages)
     size += len((request.continuation or "").encode("utf-8", "replace"))
     estimate = math.ceil(size / 4), math.ceil(len(text.encode()) / 4)
-    return Answer(text, *estimate, True, attempt, truncated, logprob), simulated
+    return Answer(text, *estimate, True, attempt, truncated, logprob, simulated)
 
 
 def usage(doc: dict[str, Any]) -> tuple[int, int | None]:

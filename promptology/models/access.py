@@ -53,7 +53,7 @@ class Answer:
     """Text that a model returned, with its usage. `estimated`: the model did not report tokens.
 
     `attempts`: requests that were sent for it; 0 where an equal request was under way and its answer was shared.
-    `logprob`: of the continuation, in nats, where the request has one.
+    `logprob`: of the continuation, in nats, where the request has one. `simulated`: the server says that it simulates.
     """
 
     text: str
@@ -63,6 +63,7 @@ class Answer:
     attempts: int = 1
     truncated: bool = False
     logprob: float | None = None
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

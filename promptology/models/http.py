@@ -21,7 +21,7 @@ class ChatEndpoint(Endpoint):
     def _body(self, request: Request, dialect: _http_wire.Dialect) -> bytes:
         return dialect.body(self.name, request)
 
-    def _read(self, body: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
+    def _read(self, body: bytes, request: Request, attempt: int) -> Answer:
         return _http_wire.read_reply(body, request, attempt)
 
 
@@ -59,5 +59,5 @@ class CompletionsEndpoint(Endpoint):
     def _body(self, request: Request, dialect: _http_wire.Dialect) -> bytes:
         return _completions_wire.body(self.name, request, dialect)
 
-    def _read(self, body: bytes, request: Request, attempt: int) -> tuple[Answer, bool]:
+    def _read(self, body: bytes, request: Request, attempt: int) -> Answer:
         return _completions_wire.read_reply(body, request, attempt)

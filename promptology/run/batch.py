@@ -90,6 +90,8 @@ class Batch:
 
         if cached != ZERO:
             self.meter.charge(self.role, cached, ZERO)
+        if any(answer.simulated for answer in self.answers.values()) and hasattr(self.model, "simulated"):
+            self.model.simulated = True  # it said so when it was asked
 
     def _cached(self, i: int, answer: Answer) -> Cost:
         """Take an answer of another run, the short way of `_answered`, and return what is to be charged for it."""

@@ -57,17 +57,19 @@ class Keys:
 def encode(answer: Answer) -> bytes:
     """Return the stored form of an answer."""
     body: list[Any] = [answer.text, answer.tokens_in, answer.tokens_out, answer.estimated, answer.truncated]
-    if answer.logprob is not None:
+    if answer.logprob is not None or answer.simulated:
         body.append(answer.logprob)
+    if answer.simulated:
+        body.append(True)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def decode(body: bytes) -> Answer:
     """Read back what `encode` wrote."""
     try:
-        text, tokens_in, tokens_out, estimated, truncated, *logprob = json.loads(body.decode("utf-8", "surrogatepass"))
+        text, tokens_in, tokens_out, estimated, truncated, *rest = json.loads(body.decode("utf-8", "surrogatepass"))
     except (ValueError, TypeError):
         raise StoreError(
             "an answer in the store is damaged: put a copy of the store in its place, or move it away and start anew"
         ) from None
-    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated, *logprob)
+    return Answer(text, tokens_in, tokens_out, estimated, 1, truncated, *rest)

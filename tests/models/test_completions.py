@@ -117,7 +117,7 @@ def test_echoes_of_real_servers(shape: dict[str, Any], expected: float) -> None:
 def test_without_usage_the_generated_token_is_told_from_the_echo() -> None:
     for shape, expected in ((VLLM, -2.25), (LLAMA, -0.5625)):
         bare = {name: value for name, value in shape.items() if name != "usage"}
-        answer, _ = read_reply(json.dumps(bare).encode(), scored(), 1)
+        answer = read_reply(json.dumps(bare).encode(), scored(), 1)
         assert answer.logprob == expected and answer.estimated
 
 

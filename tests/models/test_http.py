@@ -183,7 +183,7 @@ def test_usage_is_read_or_estimated() -> None:
 def test_odd_contents() -> None:
     def read(message: Any, **extra: Any) -> Answer:
         choice = {"message": message, **extra}
-        return read_reply(json.dumps({"choices": [choice]}).encode(), Request.user("q"), 1)[0]
+        return read_reply(json.dumps({"choices": [choice]}).encode(), Request.user("q"), 1)
 
     assert read({"content": None}).text == read({}).text == ""
     assert read({"content": [{"type": "text", "text": "a"}, "b", {"type": "text", "text": None}]}).text == "ab"

@@ -33,3 +33,15 @@ def test_requests_are_equal_whatever_they_were_built_from():
     request = Request([["user", "q"]], stop=["a", "b"])
     assert request == Request((("user", "q"),), stop=("a", "b")) and hash(request)
     assert Request.user("q", stop="END").stop == ("END",)
+
+
+def test_a_simulation_is_known_for_one_from_the_store_too(serve):
+    import promptology as pt
+
+    with serve("--world", "tickets", "--latency", "0") as server:
+        documents = [
+            pt.evaluate("tickets", f"openai:m@{server.url}", prompt="Sort this.", split="validation").document
+            for _ in range(2)
+        ]
+    assert [d["model"]["simulated"] for d in documents] == [True, True]
+    assert documents[1]["paid"]["calls"] == 0
