@@ -46,6 +46,26 @@ class CountingServer:
         return reply
 
 
+class Gate:
+    """A chat whose server stands still after some answers, until it is freed: the run is then certainly going on."""
+
+    def __init__(self, chat, after):
+        self.chat = chat
+        self.after = self.left = after
+        self.reached = threading.Event()
+        self.free = threading.Event()
+
+    def reply(self, *arguments):
+        self.left -= 1
+        if self.left < 0:
+            self.reached.set()
+            self.free.wait(100)
+        return self.chat.reply(*arguments)
+
+    def wait(self):
+        assert self.reached.wait(100), "the run never came so far"
+
+
 @contextlib.contextmanager
 def counting(**options):
     """Serve in a thread of this process."""

@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from counting import counting
+from counting import Gate, counting
 
 WORKERS = 4
 ROWS = 500
@@ -74,11 +74,29 @@ def goes_on(cli, words, server, again, expected, *more, **env):
     return done
 
 
-def after(server, calls):
+def durable(home):
+    """Return how many answers are in the store."""
+    with contextlib.closing(sqlite3.connect(home / "store.sqlite")) as db:
+        return db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
+
+
+def lost(server, home):
+    """Return how many answers came in since the last commit; what was in flight is lost besides."""
+    kept = durable(home)
+    assert kept > 0
+    return sum(server.answered.values()) - kept
+
+
+def kill(process, gate, home):
+    """Kill a run that waits in its middle."""
+    gate.wait()
     end = time.monotonic() + 60
-    while server.by_model["m"] < calls:
-        assert time.monotonic() < end
+    while durable(home) < gate.after:
+        assert time.monotonic() < end, "what came before a wait must be durable"
         time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    gate.free.set()
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +135,7 @@ def test_disk_full(cli, words, tmp_path, expected):
         assert 0 < asked < ROWS * 0.4, "the disk must fill in the middle of the run"
         one_line(cli(*command(words, server.url), env={"PROMPTOLOGY_HOME": home}), "full")
         subprocess.run(["mount", "-o", "remount,size=50m", str(folder)], check=True)
-        # Lost are what came in since the last commit, and what was in flight: twice.
-        goes_on(cli, words, server, 4 * WORKERS, expected, PROMPTOLOGY_HOME=home)
+        goes_on(cli, words, server, lost(server, folder / "home") + WORKERS, expected, PROMPTOLOGY_HOME=home)
 
 
 def test_a_file_that_may_not_grow(cli, words, home, expected):
@@ -130,16 +147,14 @@ def test_a_file_that_may_not_grow(cli, words, home, expected):
     with counting() as server:
         one_line(started(words, server.url, before=limit), "store.sqlite", "kept")
         assert 0 < server.by_model["m"] < ROWS * 0.4
-        goes_on(cli, words, server, 2 * WORKERS, expected)
+        goes_on(cli, words, server, lost(server, home) + WORKERS, expected)
 
 
-def test_a_folder_that_may_not_be_written(cli, words, tmp_path, expected):
-    home = tmp_path / "home"
-    with counting() as server:
+def test_a_folder_that_may_not_be_written(cli, words, home, expected):
+    gate = Gate(Coin(), 40)
+    with counting(chat=gate) as server:
         process = started(words, server.url)
-        after(server, 40)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill(process, gate, home)
         with read_only(home):
             one_line(cli(*command(words, server.url)), "PROMPTOLOGY_HOME")
             one_line(cli("runs"), "PROMPTOLOGY_HOME")
@@ -173,15 +188,15 @@ def test_a_new_home_in_a_folder_that_may_not_be_written(cli, words, tmp_path):
 
 
 def test_two_processes_on_one_run(cli, words, expected):
-    with counting() as server:
+    gate = Gate(Coin(), 20)
+    with counting(chat=gate) as server:
         process = started(words, server.url)
-        after(server, 20)
-        server.latency = 3.0
+        gate.wait()
         one_line(cli(*command(words, server.url)), "another process")
         (run,) = json.loads(cli("runs", "--json").stdout)["runs"]
         assert run["status"] == "running"
         one_line(cli("runs", "--delete", run["run"]), "another process")
-        server.latency = 0.0
+        gate.free.set()
         out, error = process.communicate(timeout=60)
         assert process.returncode == 0, error
         assert json.loads(out)["arms"][0]["score"] == expected
@@ -232,15 +247,14 @@ time.monotonic = lambda: steady() - began
 """
 
 
-def test_the_clock_set_back_between_two_processes(cli, words, tmp_path, expected):
+def test_the_clock_set_back_between_two_processes(cli, words, home, tmp_path, expected):
     (tmp_path / "shift").mkdir()
     (tmp_path / "shift" / "sitecustomize.py").write_text(SHIFTED)
     path = os.pathsep.join([str(tmp_path / "shift"), os.environ.get("PYTHONPATH", "")])
-    with counting() as server:
+    gate = Gate(Coin(), 60)
+    with counting(chat=gate) as server:
         process = started(words, server.url)
-        after(server, 60)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill(process, gate, home)
         done = goes_on(cli, words, server, WORKERS, expected, PYTHONPATH=path)
         (run,) = json.loads(cli("runs", "--json", env={"PYTHONPATH": path}).stdout)["runs"]
     assert run["status"] == "done"
