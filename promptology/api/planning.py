@@ -18,10 +18,11 @@ from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_text
-from promptology.prompts.render import input_text, messages
+from promptology.prompts.render import messages
 from promptology.prompts.start import start_from
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost, Price
+from promptology.search.planning import grades
 
 BYTES_PER_TOKEN = 4
 RESOURCES = ("calls", "tokens", "usd", "passes")
@@ -52,7 +53,7 @@ def plan(
     start = start_from(task.signature, offers(model), run_settings.readout)
     if learning and learning.calls and start.readout.type == "label-likelihood":
         learning = None  # a method plans with one call per prediction
-    one = _prediction(task, model, start, run_settings).plus(_grade(task, run_settings))
+    one = _prediction(task, model, start, run_settings).plus(_priced(grades(task, 1), run_settings.prices.get("judge")))
     counts = _labelled(task)
     evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
@@ -90,18 +91,6 @@ def _prediction(task: Task, model: Any, start: Learned, settings: Settings) -> C
     wrote = 1 if likelihood else math.ceil(out / BYTES_PER_TOKEN)
     tokens = Cost(each, each * math.ceil(size / BYTES_PER_TOKEN), each * wrote, estimated=True)
     return _priced(tokens, settings.prices.get("model"))
-
-
-def _grade(task: Task, settings: Settings) -> Cost:
-    """Return the cost of a judge's grade of one answer, nothing where the metric needs no model."""
-    if not task.metric.needs:
-        return Cost()
-    questions = getattr(task.metric, "questions", None)
-    items = [*task.validation, *task.train, *task.test, *task.unlabeled][:50]
-    sources = [input_text(item.inputs, task.signature) for item in items]
-    texts = questions(sources, sources, [""] * len(items), task.signature.instruction) if questions else []
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts) / max(len(items), 1)
-    return _priced(Cost(1, math.ceil(size / BYTES_PER_TOKEN), 50, estimated=True), settings.prices.get("judge"))
 
 
 def _bytes(start: Any, item: Item, task: Task) -> int:

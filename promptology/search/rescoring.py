@@ -12,17 +12,18 @@ from collections.abc import Iterable, Sequence
 from promptology.data.items import Item
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
+from promptology.search.planning import fresh_pool
 from promptology.search.race import Race
 from promptology.search.scoring import score
 
 
 def fresh_items(run: Run, used: Iterable[Item], count: int | None = None) -> list[Item]:
-    """Return labelled validation items whose inputs are not among `used`, in random order, at most `count`.
+    """Return items of the fresh pool whose inputs are not among `used`, in random order, at most `count`.
 
     May be empty: then nothing fresh is left, and the search's own scores are all there is.
     """
     seen = {_inputs(item) for item in used}
-    fresh = [item for item in run.task.validation if item.labelled and _inputs(item) not in seen]
+    fresh = [item for item in fresh_pool(run.task) if _inputs(item) not in seen]
     order = run.rng("fresh items").permutation(len(fresh))
     return [fresh[i] for i in order[:count]]
 

@@ -104,6 +104,21 @@ def test_a_run_learns_and_measures_by_the_judge_within_its_budget():
     assert same.evidence.found == result.evidence.found
 
 
+@pytest.mark.parametrize(
+    "method", [pt.RandomSearch(candidates=3, shots=0, items=6), pt.OPRO(steps=2, samples=2, items=6, finalists=2)]
+)
+def test_plans_count_the_grades(method):
+    task, numbers = unlabelled(), iter(range(1000))
+    optimizer = pt.model(lambda p: f"<prompt>Answer, wording {next(numbers)}.</prompt>", identity=type(method).__name__)
+    # Each prompt gets an answer of its own: equal answers to an input are graded once.
+    echo = pt.model(lambda prompt: " ".join(prompt.split()), identity="echo")
+    result = pt.fit(task, echo, method, helpers={"optimizer": optimizer, "judge": Grader()}, budget="1000calls")
+    assert result.learning.calls == method.plan(task).calls
+    judged = next(e for e in result.ledger if (e["role"], e["phase"]) == ("judge", "learning"))
+    assert 0 < judged["charged"]["calls"] < result.learning.calls / 2
+    assert method.plan(unlabelled("token_f1")).calls < method.plan(task).calls
+
+
 def test_a_run_that_dies_while_grading_goes_on_without_asking_twice(tmp_path):
     task, method = unlabelled(), pt.RandomSearch(candidates=2, shots=0, items=10)
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from promptology.data.items import Item
+from promptology.data.scoring import references
 from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates
@@ -34,7 +35,7 @@ from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import frame, input_text
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
-from promptology.search.planning import PROPOSAL, answers, estimated, fresh_after, labelled_selection, plain_start
+from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
 from promptology.search.proposing import normal, propose
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
@@ -107,9 +108,9 @@ class OPRO:
         fresh = min(self.items, fresh_after(task, items))
         new = self.steps * self.samples
         finals = min(self.finalists, 1 + new)
-        scores = answers(task, items * (1 + new) + (finals * fresh if finals > 1 else 0))
+        graded = scores(task, items * (1 + new) + (finals * fresh if finals > 1 else 0))
         H = [Scored(plain_start(task), 0.5)] * min(self.history, 1 + new)
-        return scores.plus(
+        return graded.plus(
             estimated(new, [meta_prompt(task, H, [i for i in task.train if i.labelled][: self.exemplars])], PROPOSAL)
         )
 
@@ -190,5 +191,5 @@ def meta_prompt(task: Task, H: Sequence[Scored], exemplars: Sequence[Item]) -> s
 
 def numeric(task: Task) -> bool:
     """Whether the answers are numbers, which an instruction could give away."""
-    known = [str(i.target) for i in (*task.train, *task.validation) if i.labelled]
+    known = [str(t) for i in (*task.train, *task.validation) if i.labelled for t in references(i.target)]
     return task.signature.output == "text" and bool(known) and all(re.fullmatch(r"[-+$]?[\d.,]+%?", k) for k in known)

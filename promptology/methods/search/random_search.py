@@ -24,7 +24,7 @@ from promptology.prompts.render import frame
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.demonstrations import draw_demonstrations, labelled_train
-from promptology.search.planning import PROPOSAL, answers, estimated, fresh_after, labelled_selection, plain_start
+from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
 from promptology.search.proposing import propose
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
@@ -60,8 +60,8 @@ class RandomSearch:
         items = min(self.items, len(labelled_selection(task)))
         finals = min(self.finalists, 1 + self.candidates)
         again = finals * min(self.items, fresh_after(task, items)) if finals > 1 else 0
-        scores = answers(task, items * (1 + self.candidates) + again, shots=self.shots)
-        return scores.plus(estimated(self.candidates, [REWORD + plain_start(task).instruction], PROPOSAL))
+        graded = scores(task, items * (1 + self.candidates) + again, shots=self.shots)
+        return graded.plus(estimated(self.candidates, [REWORD + plain_start(task).instruction], PROPOSAL))
 
     def fit(self, run: Run) -> Learned:
         """Return the best candidate on the selection items, confirmed on fresh ones."""
