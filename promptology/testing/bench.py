@@ -54,6 +54,11 @@ class Bench:
         return "generates" in allowed and "generates" in offers(self.models[role])
 
     @property
+    def uncounted(self) -> list[str]:
+        """Roles whose model is neither served nor an encoder, so that nothing counts what it is asked."""
+        return [role for role, m in self.models.items() if not self.over_http(role) and "embeds" not in offers(m)]
+
+    @property
     def unit(self) -> str:
         """What the limits of this bench count: calls of served models, else passes of local ones."""
         return "calls" if self.servers else "passes"

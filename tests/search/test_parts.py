@@ -51,6 +51,9 @@ def test_scores_are_paired_and_missing_is_not_wrong():
     assert np.isnan(nothing.means).all()
     apart = Scores(np.array([[1, np.nan], [np.nan, 0]]))
     assert apart.means.tolist() == [1.0, 0.0]
+    silent = Scores(np.array([[1, 1, np.nan], [np.nan] * 3, [1, 0, 0]]))
+    np.testing.assert_array_equal(silent.means, [1.0, np.nan, 0.5])
+    assert silent.order == [0, 2, 1]
 
 
 def test_score_equals_one_by_one(numbers):
