@@ -128,7 +128,8 @@ def models_for(card: Card, given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}")
     models = {role: open_model(m) for role, m in given.items()}
-    defaults = {"generates": SimulatedChat("tickets"), "embeds": HashingEncoder()}
+    chat = SimulatedChat("tickets")
+    defaults = {"generates": chat, "embeds": HashingEncoder(), "scores": chat}
     for role, allowed in card.needs.items():
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)

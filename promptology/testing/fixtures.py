@@ -15,6 +15,7 @@ from promptology.data.items import Item, Signature
 from promptology.data.loaders import load_task
 from promptology.data.task import Task
 from promptology.models.access import Answer, Outcome, Request, Vectors, offers
+from promptology.models.byscore import ByScore
 
 PER_CLASS = {"train": 5, "validation": 5, "test": 4}
 CLASSES = 3
@@ -87,10 +88,12 @@ class Watched:
         self.local = getattr(model, "local", False)
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yield the answers of the model underneath, else empty ones."""
-        self.touched.add("generates")
+        """Yield the answers of the model underneath, else empty ones; a continuation is scored, not generated."""
+        self.touched |= {"generates" if r.continuation is None else "scores" for r in requests}
         if "generates" in offers(self.model):
             yield from self.model.generate(requests, attempts)
+        elif "scores" in offers(self.model):
+            yield from ByScore(self.model).generate(requests, attempts)
         else:
             yield from ((n, Answer("", 1, 0, False)) for n in range(len(requests)))
 
