@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass, replace
 
 import promptology as pt
-from promptology.models.access import Embeds, Generates, Request
+from promptology.models.access import Embeds, Generates, Request, Scores
 from promptology.run.cost import Cost
 from promptology.search.scoring import score, selection_items
 
@@ -210,6 +210,18 @@ class WorksEmbedding:
     def fit(self, run):
         run.model().embed([i.inputs["text"] for i in run.task.train])
         return run.start
+
+
+@pt.method("works-scoring", family="search", learns="text", needs={"model": Scores})
+@dataclass(frozen=True)
+class WorksScoring(Works):
+    """Chooses a hint by log-probabilities."""
+
+    def plan(self, task):
+        return Cost(calls=self.hints * len(task.validation) * len(task.signature.classes))
+
+    def fit(self, run):
+        return best(run, candidates(run, range(self.hints)))
 
 
 @pt.method("demanding", family="search", learns="text", needs={"model": Generates | Embeds})

@@ -8,28 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from promptology.data.items import Item
 from promptology.errors import UsageError
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
-from promptology.search.race import Race
-from promptology.search.scoring import Scores, score
-
-Table = NDArray[np.float64]
-Scorer = Callable[[list[int], range], Table]
-
-
-class Finish(NamedTuple):
-    """A finished race: survivors from best to worst, the table of scores (NaN: not scored or missing), scores spent."""
-
-    survivors: list[int]
-    values: Table
-    evaluations: int
+from promptology.search.race import Finish, Race, Scorer, Table, race_of, scorer_of
+from promptology.search.scoring import Scores
 
 
 def paired_race(
@@ -52,20 +39,15 @@ def paired_race(
     only where both answered; see also `Race`. This promise has its price: of a close field sequential halving keeps
     as good a candidate for fewer scores, without the promise.
     """
-    order = run.rng("racing items").permutation(len(items))
-
-    def scorer(alive: list[int], columns: range) -> Table:
-        return score(run, [candidates[i] for i in alive], [items[order[c]] for c in columns]).values
 
     def looked(alive: list[int], values: Table) -> None:
-        used = int((~np.isnan(values).all(axis=0)).sum())
         best = float(Scores(values[alive]).means[0])
-        run.log("race", candidates=len(alive), items=used, best=best)
+        run.log("race", candidates=len(alive), items=values.shape[1], best=best)
         run.keep(candidates[alive[0]])
 
+    scorer = scorer_of(run, candidates, items, "racing items")
     end = race(scorer, len(candidates), len(items), block, alpha, evaluations, survivors, looked)
-    means = Scores(end.values[end.survivors]).means
-    return Race([candidates[i] for i in end.survivors], [float(m) for m in means], end.evaluations)
+    return race_of(candidates, end)
 
 
 def race(
@@ -78,7 +60,7 @@ def race(
     survivors: int = 1,
     looked: Callable[[list[int], Table], None] = lambda alive, values: None,
 ) -> Finish:
-    """Race candidates whose scores on a range of items `scorer` returns, shape (alive, items); see `paired_race`."""
+    """Race candidates whose scores `scorer` returns; see `paired_race`."""
     if min(candidates, block, survivors) < 1 or not 0 < alpha < 1:
         raise UsageError(
             "a race needs a candidate, a block of at least 1 item, a survivor and an alpha between 0 and 1"

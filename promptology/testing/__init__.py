@@ -1,4 +1,13 @@
-"""Contracts for methods, models and stores, ours and third parties'; plain functions, for any test framework."""
+"""Contracts for methods, models and stores, ours and third parties'; plain functions, for any test framework.
+
+from promptology.testing import check_method, check_model
+
+def test_my_method_keeps_the_contract():
+    check_method("my-method", settings={"rounds": 3})
+
+def test_my_model_keeps_the_contract():
+    check_model("mykind:small")
+"""
 
 from promptology.testing.methods import check_method
 from promptology.testing.models import check_model

@@ -16,7 +16,7 @@ from promptology.models.access import offers
 from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
-from promptology.testing.fixtures import Counting, HashingEncoder
+from promptology.testing.fixtures import Counting, CountingScores, HashingEncoder
 from promptology.testing.promises import Checked
 from promptology.testing.running import in_child, own_home, run_once, summary
 from promptology.testing.serving import Served, served
@@ -53,10 +53,15 @@ class Bench:
         allowed = {**self.card.optional, **self.card.needs}.get(role, ("generates",))
         return "generates" in allowed and "generates" in offers(self.models[role])
 
+    def scored_here(self, role: str) -> bool:
+        """Whether a role is asked for log-probabilities, and so is counted in this process."""
+        allowed = {**self.card.optional, **self.card.needs}.get(role, ())
+        return not self.over_http(role) and "scores" in allowed and "scores" in offers(self.models[role])
+
     @property
     def unit(self) -> str:
-        """What the limits of this bench count: calls of served models, else passes of local ones."""
-        return "calls" if self.servers else "passes"
+        """What the limits of this bench count: calls of served and scoring models, else passes of local ones."""
+        return "calls" if self.servers or any(map(self.scored_here, self.models)) else "passes"
 
     def open(self, workers: int, kill_at: int | None = None) -> dict[str, Any]:
         """Return the models as a user would open them."""
@@ -65,13 +70,14 @@ class Bench:
             if self.over_http(role):
                 opened[role] = ChatEndpoint("checked", self.servers[id(model)].url, workers=workers)
             else:
-                opened[role] = Counting(model, kill_at) if "embeds" in offers(model) else model
+                opened[role] = (CountingScores if self.scored_here(role) else Counting)(model, kill_at)
         return opened
 
     def asked(self, opened: Mapping[str, Any]) -> int:
-        """Return the calls that the servers have seen so far, else the texts that these encoders embedded."""
-        if self.servers:
-            return sum(server.requests for server in self.servers.values())
+        """Return the calls that the servers have seen so far and these models, else the texts that were embedded."""
+        if self.unit == "calls":
+            here = sum(m.requests for m in opened.values() if isinstance(m, CountingScores))
+            return here + sum(server.requests for server in self.servers.values())
         return sum(m.texts for m in opened.values() if isinstance(m, Counting))
 
     def fit(self, budget: str, workers: int = WORKERS) -> Trial:
@@ -123,7 +129,8 @@ def models_for(card: Card, given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}")
     models = {role: open_model(m) for role, m in given.items()}
-    defaults = {"generates": SimulatedChat("tickets"), "embeds": HashingEncoder()}
+    chat = SimulatedChat("tickets")
+    defaults = {"generates": chat, "embeds": HashingEncoder(), "scores": chat}
     for role, allowed in card.needs.items():
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)

@@ -15,6 +15,7 @@ from promptology.data.items import Item, Signature
 from promptology.data.loaders import load_task
 from promptology.data.task import Task
 from promptology.models.access import Answer, Outcome, Request, Vectors, offers
+from promptology.models.byscore import ByScore
 
 PER_CLASS = {"train": 5, "validation": 5, "test": 4}
 CLASSES = 3
@@ -74,6 +75,30 @@ class Counting:
         return vectors
 
 
+class CountingScores:
+    """A model that scores in this process, asked as runs ask it; counts its requests, and kills where asked to."""
+
+    local = False
+
+    def __init__(self, model: Any, kill_at: int | None = None) -> None:
+        self.model, self.kill_at, self.requests = model, kill_at, 0
+        self.name, self.identity = model.name, getattr(model, "identity", model.name)
+        self.simulated = getattr(model, "simulated", False)
+
+    def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yield the log-probabilities of continuations."""
+        for n, request in enumerate(requests):
+            self.requests += 1
+            if self.kill_at is not None and self.requests >= self.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield from ((n, outcome) for _, outcome in ByScore(self.model).generate([request]))
+
+    def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Return the scores of the model underneath."""
+        self.requests += sum(map(len, choices))
+        return [list(row) for row in self.model.score(prompts, choices)]
+
+
 class Watched:
     """A model that offers every protocol and notes which of them were used; what it lacks is made up."""
 
@@ -87,10 +112,12 @@ class Watched:
         self.local = getattr(model, "local", False)
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yield the answers of the model underneath, else empty ones."""
-        self.touched.add("generates")
+        """Yield the answers of the model underneath, else empty ones; a continuation is scored, not generated."""
+        self.touched |= {"generates" if r.continuation is None else "scores" for r in requests}
         if "generates" in offers(self.model):
             yield from self.model.generate(requests, attempts)
+        elif "scores" in offers(self.model):
+            yield from ByScore(self.model).generate(requests, attempts)
         else:
             yield from ((n, Answer("", 1, 0, False)) for n in range(len(requests)))
 

@@ -97,8 +97,13 @@ def ask(checked: Checked, model: Any, requests: Sequence[Request], attempts: int
         checked.promise(False, f"generate raised {type(error).__name__}: {error}; a failed call is a Failure")
     lost = [n for n in range(len(requests)) if n not in found]
     checked.promise(not lost, f"it never yielded request {', '.join(map(str, lost))} of {len(requests)}")
-    for outcome in found.values():
+    sent: dict[Request, int] = {}
+    for index, outcome in found.items():
         _check_outcome(checked, outcome, attempts)
+        spent = outcome.attempts if isinstance(outcome, Answer) else 1
+        sent[requests[index]] = sent.get(requests[index], 0) + spent
+    # Equal requests may share one answer; then one of them says what it took.
+    checked.promise(all(sent.values()), "it answered a request and says that it took no attempt at all")
     return [found[n] for n in range(len(requests))]
 
 
@@ -112,9 +117,8 @@ def _check_outcome(checked: Checked, outcome: Any, attempts: int) -> None:
         checked.promise(whole, f"tokens are {outcome.tokens_in!r} in and {outcome.tokens_out!r} out; counts are due")
     else:
         checked.promise(text != "", "a Failure gives no reason")
-    least = 1 if isinstance(outcome, Answer) else 0
     text = f"it says that an outcome took {outcome.attempts} attempts, and {attempts} was allowed"
-    checked.promise(least <= outcome.attempts <= attempts, text)
+    checked.promise(0 <= outcome.attempts <= attempts, text)
 
 
 def check_generates(checked: Checked, model: Any, texts: Sequence[str]) -> None:
@@ -215,7 +219,21 @@ def check_scores(checked: Checked, model: Any, texts: Sequence[str]) -> None:
     total = max(math.fsum(math.exp(v) for v in row) for row in together)
     checked.promise(total < 1.01, f"probabilities of different choices sum to {total:.3f}; log p in nats is due")
     checked.promise(_called(checked, lambda: model.score([], [])) == [], "an empty batch gives scores")
+    if "generates" in offers(model):
+        _check_continuations(checked, model, prompts, choices, together)
     checked.passed("scores")
+
+
+def _check_continuations(
+    checked: Checked, model: Any, prompts: list[str], choices: list[list[str]], together: list[list[float]]
+) -> None:
+    """Check that a request with a continuation, as runs send it, is answered by what `score` returns."""
+    requests = [Request.user(p, continuation=c) for p, row in zip(prompts, choices, strict=True) for c in row]
+    values = [value for row in together for value in row]
+    for request, outcome, value in zip(requests, ask(checked, model, requests), values, strict=True):
+        got = outcome.logprob if isinstance(outcome, Answer) else None
+        text = f"the continuation {request.continuation!r} has log-probability {value} by score, and {got} by generate"
+        checked.promise(got is not None and abs(got - value) < 0.01, text)
 
 
 def _scored(checked: Checked, model: Any, prompts: list[str], choices: list[list[str]]) -> list[list[float]]:

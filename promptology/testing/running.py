@@ -24,6 +24,7 @@ from promptology.run.handles import unmetered
 
 Models = Mapping[str, Any]
 WAIT = 120
+"""Seconds that a process of its own may take."""
 
 
 @contextlib.contextmanager
@@ -123,6 +124,8 @@ def in_child(
             if watch:
                 watch(process)
             code = process.wait(WAIT)
+        except subprocess.TimeoutExpired:
+            return 124, f"it did not end within {WAIT} s"
         finally:
             process.kill()
             process.wait()

@@ -14,7 +14,7 @@ from promptology.run.engine import Run
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.store import memory_store
-from promptology.search.halving import sequential_halving
+from promptology.search.halving import halve, sequential_halving
 from promptology.search.racing import p_worse, paired_race, race, sign_test
 from promptology.search.rescoring import fresh_items, rescore
 
@@ -125,6 +125,47 @@ def test_a_race_may_end_with_several_survivors():
     three = race(scorer(values), 6, 400, survivors=3)
     assert set(three.survivors) == {2, 3, 5}
     assert three.evaluations < one.evaluations
+
+
+def world(seed, candidates=32, items=200):
+    """Candidates that differ by about 6 points on items of shared difficulty: their accuracies and their scores."""
+    rng = np.random.default_rng(seed)
+    true = np.clip(rng.normal(0.7, 0.06, candidates), 0.01, 0.99)
+    # Ability and difficulty are normal, so that the mean over items is the true accuracy.
+    ability = stats.norm.ppf(true) * np.sqrt(2)
+    p = stats.norm.cdf(ability[:, None] - rng.normal(size=items))
+    return true, (rng.random(p.shape) < p).astype(float)
+
+
+def test_a_race_chooses_as_well_as_full_evaluation_for_fewer_scores():
+    extra, share = [], []
+    for seed in range(60):
+        true, values = world(seed)
+        end = race(scorer(values), 32, 200, 10, 0.05)
+        extra.append(true[np.argmax(values.mean(axis=1))] - true[end.survivors[0]])
+        share.append(end.evaluations / values.size)
+    # No worse on average, within three standard errors; and what was saved is more than nothing in every world.
+    assert np.mean(extra) <= 3 * np.std(extra) / np.sqrt(60) + 1e-12
+    assert max(share) < 1.0
+
+
+def test_halving_beats_the_same_few_items_for_all_at_equal_scores():
+    """An eighth of full evaluation: 25 items for each of 32 candidates, or halving."""
+    gains = []
+    for seed in range(200):
+        true, values = world(seed)
+        end = halve(scorer(values), 32, 200, 32 * 25)
+        assert end.evaluations <= 32 * 25
+        gains.append(true[end.survivors[0]] - true[np.argmax(values[:, -25:].mean(axis=1))])
+    assert stats.ttest_1samp(gains, 0.0, alternative="greater").pvalue < 1e-3
+
+
+def test_halving_spends_what_it_may():
+    values = world(0)[1]
+    assert halve(scorer(values), 32, 200, 32 * 25).evaluations == 32 * 25
+    assert halve(scorer(values[:1]), 1, 200, 90).evaluations == 90
+    assert halve(scorer(values), 32, 200, 10**9).evaluations == 32 * 200
+    assert halve(scorer(values), 32, 200, 0).evaluations == 32 + 16 + 8 + 4 + 2
 
 
 def test_a_race_needs_sense():

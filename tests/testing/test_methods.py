@@ -34,6 +34,10 @@ def test_a_method_with_alternatives_keeps_it_with_the_other_one():
     assert checked.promises == PROMISES
 
 
+def test_a_method_that_scores_is_checked_too():
+    assert check_method(broken.WorksScoring(hints=3), budget="600calls").promises == PROMISES
+
+
 def test_it_takes_a_task_models_and_an_instance():
     rows = [(f"number {n}", "odd" if n % 2 else "even") for n in range(30)]
     checked = check_method(

