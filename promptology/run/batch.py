@@ -20,6 +20,8 @@ from promptology.run.store import Event
 if TYPE_CHECKING:
     from promptology.run.meter import Meter
 
+MOST_TOKENS = 10_000_000
+"""Tokens of one call that no model reads or writes today; a server that reports more is mistaken."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 """Seconds between two rounds of a batch whose retries the budget must grant one by one."""
 
@@ -160,6 +162,7 @@ class Batch:
         """Record one outcome that came: an answer, the last failure, or one that will be tried again."""
         state = self._open[i]
         if isinstance(outcome, Answer):
+            outcome = believable(outcome, self.requests[i])
             self.meter.store.put_answer(self.keys[i], encode(outcome))
             self._answered(i, outcome)
             return
@@ -200,7 +203,7 @@ class Batch:
         paid = charged.plus(state.lost)
         self.meter.record(self.first + i, Event(self.keys[i], "failed", charged.pack(), paid.pack(), failure.reason))
         self._close(i)
-        self.meter.stop_if_hopeless(len(self.failed), len(self.keys))
+        self.meter.stop_if_hopeless(self.role, len(self.failed), len(self.keys))
 
     def _failures(self, state: _Open) -> Cost:
         """Return the cost of the tries that failed: calls, of which no usage is known."""
@@ -223,3 +226,15 @@ class Batch:
             note = f"{s.tries} {s.reason}".rstrip() if s.tries else ""
             event = Event(self.keys[i], state, s.charged.pack(), s.charged.plus(s.lost).pack(), note)
             self.meter.record(self.first + i, event)
+
+
+def believable(answer: Answer, request: Request) -> Answer:
+    """Return an answer that can be kept and charged: no half characters, an estimate for tokens that no call has."""
+    if not answer.text.isascii():
+        text = answer.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        answer = answer if text == answer.text else replace(answer, text=text)
+    if max(answer.tokens_in, answer.tokens_out) <= MOST_TOKENS:
+        return answer
+    read = sum(len(content.encode("utf-8", "surrogatepass")) for _, content in request.messages)
+    wrote = len(answer.text.encode())
+    return replace(answer, tokens_in=-(-read // 4), tokens_out=-(-wrote // 4), estimated=True)
