@@ -70,6 +70,9 @@ class Batch:
 
     def _recall(self, order: Sequence[int]) -> None:
         bodies = self.meter.store.answers(self.keys[i] for i in order)
+        # Requests leave in this order: a killed process had one under way at each worker, and one whose answer was
+        # not durable yet. The rest of its batch had not left.
+        out = 2 * int(getattr(self.model, "workers", len(order)))
         for i in order:
             key, row = self.keys[i], self.rows.get(i)
             if row and row.state == "done" and key in bodies:
@@ -82,18 +85,19 @@ class Batch:
                 self.meter.last_failure = row.note
                 self.meter.charge(self.role, charged, Cost.unpack(row.paid))
             else:
-                state = self._open[i] = self._state(row)
+                state = self._open[i] = self._state(row, out > 0)
+                out -= row is not None and row.state == "sent"
                 self.meter.charge(self.role, state.charged, state.charged.plus(state.lost))
                 if key in bodies:
                     self._answered(i, replace(decode(bodies[key]), attempts=0))
 
-    def _state(self, row: Event | None) -> _Open:
-        """Return how far a request came in an earlier process."""
+    def _state(self, row: Event | None, out: bool) -> _Open:
+        """Return how far a request came in an earlier process; `out`: whether it can have left when that was killed."""
         if row is None:
             return _Open()
         charged = Cost.unpack(row.charged) if row.charged and row.state != "done" else ZERO
         lost = Cost.unpack(row.paid).minus(charged) if row.paid else ZERO
-        if row.state == "sent":
+        if row.state == "sent" and out:
             # It was in flight when that process ended: paid, perhaps, and never charged.
             lost = lost.plus(Cost(passes=1) if self._local else Cost(calls=1))
         tries, _, reason = row.note.partition(" ") if row.state in ("sent", "again") else ("", "", row.note)
