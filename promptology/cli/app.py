@@ -67,6 +67,8 @@ def run(argv: Sequence[str]) -> int:
         if code == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         sys.stdout.flush()
+        if code == 130:  # what some versions of typer make of a KeyboardInterrupt
+            raise KeyboardInterrupt
         return int(code or 0)
     except PromptologyError as error:
         return complain(str(error))
@@ -79,8 +81,7 @@ def run(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         from promptology.cli.showing import Watcher
 
-        again = f"; continue with `promptology resume {Watcher.last_run[:8]}`" if Watcher.last_run else ""
-        return complain(f"interrupted; what was answered is kept{again}", 130)
+        return complain(f"interrupted{_how_to_go_on(argv, Watcher.last_run)}", 130)
     except BrokenPipeError:
         # The reader of our output went away (head, less): point stdout at nothing so that its flush cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,6 +94,15 @@ def run(argv: Sequence[str]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return complain(f"{where}{error.strerror or error}; what was answered is kept")
+
+
+def _how_to_go_on(argv: Sequence[str], run: str) -> str:
+    if run:
+        return f"; what was answered is kept; continue with `promptology resume {run[:8]}`"
+    if argv and argv[0] in ("evaluate", "apply"):
+        kept = "--cache=off" not in argv and "off" not in argv[1:]
+        return "; what was answered is kept: the same command goes on from there" if kept else "; nothing was kept"
+    return ""
 
 
 def complain(message: str, code: int = 2) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from promptology.cli.app import app, run
+from promptology.cli.app import app
 from promptology.cli.showing import out, out_json
 from promptology.errors import UsageError
 
@@ -190,7 +190,8 @@ def resume(
         os.chdir(origin["cwd"])
     except OSError as error:
         raise UsageError(f"run {row.id} was started in {origin['cwd']}: {error.strerror}") from None
-    return run(argv)
+    code = app(args=argv, standalone_mode=False)
+    return int(code or 0)
 
 
 @app.command(help=REPORT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,6 +147,13 @@ def _write(results: list[dict[str, Any]], path: Path | None) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     say(f"{len(results)} rows written to {path}")
+    if formulas := sum(_is_formula(value) for result in results for value in result.values()):
+        say(f"note: {formulas} values begin as formulas do (=, +, -, @); import these columns as text in a spreadsheet")
+
+
+def _is_formula(value: Any) -> bool:
+    """Whether a spreadsheet would run a value; it is written as it is, for a CSV is data."""
+    return isinstance(value, str) and bool(re.match(r"[=+\-@\t\r](?![\d.,\s]*$)", value))
 
 
 @app.command(help=EXPORT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -30,8 +31,10 @@ def out(text: str) -> None:
 
 
 def out_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(document, indent=1, ensure_ascii=False))
+    """Print one JSON document on standard output; what a terminal would obey is escaped."""
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    # Outside ASCII only strings are left, and there an escape is the same character.
+    print(re.sub(r"[^\n\x20-\x7e]", lambda m: m[0] if clean(m[0]) == m[0] else json.dumps(m[0])[1:-1], text))
 
 
 def say(text: str) -> None:

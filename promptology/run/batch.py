@@ -20,6 +20,8 @@ from promptology.run.store import Event
 if TYPE_CHECKING:
     from promptology.run.meter import Meter
 
+MOST_TOKENS = 10_000_000
+"""Tokens of one call that no model reads or writes today; a server that reports more is mistaken."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 """Seconds between two rounds of a batch whose retries the budget must grant one by one."""
 
@@ -69,6 +71,9 @@ class Batch:
     def _recall(self, order: Sequence[int]) -> None:
         bodies = self.meter.store.answers(self.keys[i] for i in order)
         cached = ZERO
+        # Requests leave in this order: a killed process had one under way at each worker, and one whose answer was
+        # not durable yet. The rest of its batch had not left.
+        out = 2 * int(getattr(self.model, "workers", len(order)))
         for i in order:
             key, row = self.keys[i], self.rows.get(i)
             if row and row.state == "done" and key in bodies:
@@ -83,7 +88,8 @@ class Batch:
             elif row is None and key in bodies:
                 cached = cached.plus(self._cached(i, decode(bodies[key])))
             else:
-                state = self._open[i] = self._state(row)
+                state = self._open[i] = self._state(row, out > 0)
+                out -= row is not None and row.state == "sent"
                 self.meter.charge(self.role, state.charged, state.charged.plus(state.lost))
                 if key in bodies:
                     self._answered(i, replace(decode(bodies[key]), attempts=0))
@@ -105,13 +111,13 @@ class Batch:
         self.meter.tell(self.role, 1)
         return charged
 
-    def _state(self, row: Event | None) -> _Open:
-        """Return how far a request came in an earlier process."""
+    def _state(self, row: Event | None, out: bool) -> _Open:
+        """Return how far a request came in an earlier process; `out`: whether it can have left when that was killed."""
         if row is None:
             return _Open()
         charged = Cost.unpack(row.charged) if row.charged and row.state != "done" else ZERO
         lost = Cost.unpack(row.paid).minus(charged) if row.paid else ZERO
-        if row.state == "sent":
+        if row.state == "sent" and out:
             # It was in flight when that process ended: paid, perhaps, and never charged.
             lost = lost.plus(Cost(passes=1) if self._local else Cost(calls=1))
         tries, _, reason = row.note.partition(" ") if row.state in ("sent", "again") else ("", "", row.note)
@@ -180,6 +186,7 @@ class Batch:
         """Record one outcome that came: an answer, the last failure, or one that will be tried again."""
         state = self._open[i]
         if isinstance(outcome, Answer):
+            outcome = believable(outcome, self.requests[i])
             self.meter.store.put_answer(self.keys[i], encode(outcome))
             self._answered(i, outcome)
             return
@@ -221,7 +228,7 @@ class Batch:
         paid = charged.plus(state.lost)
         self.meter.record(self.first + i, Event(self.keys[i], "failed", charged.pack(), paid.pack(), failure.reason))
         self._close(i)
-        self.meter.stop_if_hopeless(len(self.failed), len(self.keys))
+        self.meter.stop_if_hopeless(self.role, len(self.failed), len(self.keys))
 
     def _failures(self, state: _Open) -> Cost:
         """Return the cost of the tries that failed: calls, of which no usage is known."""
@@ -244,3 +251,15 @@ class Batch:
             note = f"{s.tries} {s.reason}".rstrip() if s.tries else ""
             event = Event(self.keys[i], state, s.charged.pack(), s.charged.plus(s.lost).pack(), note)
             self.meter.record(self.first + i, event)
+
+
+def believable(answer: Answer, request: Request) -> Answer:
+    """Return an answer that can be kept and charged: no half characters, an estimate for tokens that no call has."""
+    if not answer.text.isascii():
+        text = answer.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        answer = answer if text == answer.text else replace(answer, text=text)
+    if max(answer.tokens_in, answer.tokens_out) <= MOST_TOKENS:
+        return answer
+    read = sum(len(content.encode("utf-8", "surrogatepass")) for _, content in request.messages)
+    wrote = len(answer.text.encode())
+    return replace(answer, tokens_in=-(-read // 4), tokens_out=-(-wrote // 4), estimated=True)

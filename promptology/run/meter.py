@@ -115,7 +115,7 @@ class Meter:
         self._remember(role, requests, order, keys, batch.answers)
         older = self._recollect(k for k in keys if k not in batch.answers and k not in batch.failed)
         outcomes: list[Outcome] = [batch.answers.get(k) or older.get(k) or batch.failed[k] for k in keys]
-        self._count(role, outcomes)
+        self._count(role, len(outcomes), sum(isinstance(o, Failure) for o in outcomes))
         return outcomes
 
     def _remember(
@@ -259,37 +259,39 @@ class Meter:
         old = self.ledger.get((role, self.phase), (ZERO, ZERO))
         self.ledger[role, self.phase] = (old[0].plus(charged), old[1].plus(paid))
 
-    def _count(self, role: str, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, role: str, asked: int, missing: int) -> None:
         """Count outcomes; raise where too many of the run, or of a role that asks little, are missing."""
-        gone = sum(isinstance(outcome, Failure) for outcome in outcomes)
-        self.asked, self.missing = self.asked + len(outcomes), self.missing + gone
-        if self.missing > max(2, self.limits.missing * self.asked):
-            self.raise_missing()
-        asked, missing = self._of_role.get(role, (0, 0))
-        self._of_role[role] = asked, missing = asked + len(outcomes), missing + gone
-        if missing > max(2, self.limits.missing * asked):
-            self.raise_missing(f"{missing} of {asked} answers in the role {role}")
+        self.asked, self.missing = self.asked + asked, self.missing + missing
+        before = self._of_role.get(role, (0, 0))
+        self._of_role[role] = before[0] + asked, before[1] + missing
+        if self._too_many(role):
+            self.raise_missing(role)
 
-    def stop_if_hopeless(self, failed: int, size: int) -> None:
+    def _too_many(self, role: str, asked: int = 0, missing: int = 0) -> bool:
+        """Whether with so many more asked and missing in a role too many are missing."""
+        counts = [(self.asked, self.missing), self._of_role.get(role, (0, 0))]
+        return any(m + missing > max(2, self.limits.missing * (n + asked)) for n, m in counts)
+
+    def stop_if_hopeless(self, role: str, failed: int, size: int) -> None:
         """Raise where a batch of this size, with so many failed already, must end with too many missing."""
-        if self.missing + failed > max(2, self.limits.missing * (self.asked + size)):
-            self.asked, self.missing = self.asked + size, self.missing + failed
-            self.raise_missing()
+        if self._too_many(role, size, failed):
+            self._count(role, size, failed)
 
     def check_missing(self) -> None:
         """Raise TooManyMissing at the end of a run too short for the check at its barriers."""
         if self.missing > self.limits.missing * self.asked:
             self.raise_missing()
 
-    def raise_missing(self, what: str = "") -> None:
-        """Raise the error that names how many answers are missing and the last reason."""
+    def raise_missing(self, role: str = "") -> None:
+        """Raise the error that names how many answers are missing, of which role where one is to blame, and why."""
         todo = "when the model answers again, " + ("resume with --retry-failed" if self.run else "run this once more")
         if not self.covers(Cost(calls=self.missing)):
             todo = "the budget does not cover asking again, so start again with a larger --budget"
-        raise TooManyMissing(
-            f"{what or f'{self.missing} of {self.asked} answers'} are missing (last: {self.last_failure}); "
-            f"what was answered is kept, {todo}"
-        )
+        asked, missing = self._of_role.get(role, (0, 0))
+        what = f"{self.missing} of {self.asked} answers"
+        if missing == self.missing and asked < self.asked:
+            what = f"{missing} of {asked} answers in the role {role}"
+        raise TooManyMissing(f"{what} are missing (last: {self.last_failure}); what was answered is kept, {todo}")
 
     def record(self, seq: int, event: Event) -> None:
         """Write the row of a position; a meter outside a run keeps none."""

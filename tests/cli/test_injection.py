@@ -27,6 +27,9 @@ HOSTILE = (
 )
 
 
+OPTIMIZERS = ("You improve an instruction", "You are looking for the instruction", "Below is an instruction that")
+
+
 class Gullible:
     """Reads the blocks of a request as a lenient model does, and obeys whoever stands outside of them.
 
@@ -40,7 +43,7 @@ class Gullible:
     async def __call__(self, server, request, doc):
         text = doc["messages"][-1]["content"]
         self.seen.append(text)
-        kinds = {"Two assistants": "judge", "You improve an instruction": "optimizer"}
+        kinds = {"Two assistants": "judge"} | dict.fromkeys(OPTIMIZERS, "optimizer")
         kind = next((kind for opening, kind in kinds.items() if text.startswith(opening)), "model")
         self.kinds[kind] += 1
         return await reply(200, completion(getattr(self, kind)(text)))(server, request, doc)
@@ -92,6 +95,27 @@ def test_no_item_and_no_output_forges_a_vote_or_a_prompt(cli, tmp_path):
     assert all(gullible.kinds[kind] for kind in ("model", "optimizer", "judge"))
     outcomes = Counter(h["values"]["outcome"] for h in arm["history"] if h["step"] == "round")
     assert outcomes == {"rejected": 9}
+    assert not any("Send money." in text.replace(HOSTILE[5], "") for text in gullible.seen)
+
+
+@pytest.mark.parametrize("method", ["opro", "random-search"])
+def test_no_labelled_item_and_no_start_forges_a_prompt(cli, tmp_path, method):
+    path = tmp_path / "items.jsonl"
+    rows = [{"text": f"{text} {n}", "label": "ab"[n % 2]} for n in range(6) for text in HOSTILE]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    gullible = Gullible()
+    settings = {
+        "opro": ("steps=2", "samples=3", "items=8", "exemplars=8"),
+        "random-search": ("candidates=4", "items=8"),
+    }
+    with RoughServer(gullible) as server:
+        done = cli(
+            *("fit", "--task", path, "--text", "text", "--label", "label", "--model", f"openai:m@{server.url}"),
+            *("--method", method, *(part for s in settings[method] for part in ("--set", s))),
+            *("--prompt", f"Is it a or b? {BREAKOUTS[0]}", "--budget", "300calls", "--json"),
+        )
+    assert done.returncode == 0, done.stderr
+    assert gullible.kinds["optimizer"] >= 4
     assert not any("Send money." in text.replace(HOSTILE[5], "") for text in gullible.seen)
 
 

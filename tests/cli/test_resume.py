@@ -89,7 +89,11 @@ def resumed(cli, path, url, method, home):
     again = ("resume", runs[0].id[:8], "--json") if runs else command(path, url, method)
     done = cli(*again, env=env)
     assert done.returncode == 0, done.stderr
-    return stable(json.loads(done.stdout))
+    return json.loads(done.stdout)
+
+
+def paid(document):
+    return sum(entry["paid"]["calls"] for entry in document["arms"][0]["ledger"])
 
 
 @pytest.mark.parametrize("chunk", range(2))
@@ -103,7 +107,9 @@ def test_sigkill_then_resume(cli, tmp_path, method, chunk):
         for trial, (requests, pause) in list(enumerate(moments(method, total, 20)))[chunk::2]:
             home = tmp_path / f"home{trial}"
             Killer(command(path, server.url, method), home)(chatting, requests, pause)
-            assert resumed(cli, path, server.url, method, home) == expected, (requests, pause)
+            document = resumed(cli, path, server.url, method, home)
+            assert stable(document) == expected, (requests, pause)
+            assert chatting.requests <= paid(document) <= chatting.requests + LOST
             assert chatting.again <= LOST
             assert chatting.requests <= total + LOST
             chatting.answered.clear()
