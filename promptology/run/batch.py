@@ -59,6 +59,7 @@ class Batch:
         self.requests, self.keys, self.first, self.rows = requests, keys, first, rows
         self.answers: dict[bytes, Answer] = {}
         self.failed: dict[bytes, Failure] = {}
+        self._bodies: dict[bytes, bytes] = {}
         self._local = bool(getattr(model, "local", False))
         self._open: dict[int, _Open] = {}
 
@@ -67,6 +68,7 @@ class Batch:
         self._recall(order)
         if self._open:
             self._send()
+            self._agree()
 
     def _recall(self, order: Sequence[int]) -> None:
         bodies = self.meter.store.answers(self.keys[i] for i in order)
@@ -93,7 +95,6 @@ class Batch:
                 self.meter.charge(self.role, state.charged, state.charged.plus(state.lost))
                 if key in bodies:
                     self._answered(i, replace(decode(bodies[key]), attempts=0))
-
         if cached != ZERO:
             self.meter.charge(self.role, cached, ZERO)
         if any(answer.simulated for answer in self.answers.values()) and hasattr(self.model, "simulated"):
@@ -139,6 +140,12 @@ class Batch:
             if now:
                 self._ask(now, attempts)
             attempts = 1
+
+    def _agree(self) -> None:
+        """Take the stored answer where another process asked the same and was first, as a resumed run would."""
+        for key, body in self.meter.store.answers(self._bodies).items():
+            if body != self._bodies[key]:
+                self.answers[key] = decode(body)
 
     def _attempts(self) -> int:
         """Return how often the model may try each request by itself: once, where the budget might refuse a retry."""
@@ -187,7 +194,8 @@ class Batch:
         state = self._open[i]
         if isinstance(outcome, Answer):
             outcome = believable(outcome, self.requests[i])
-            self.meter.store.put_answer(self.keys[i], encode(outcome))
+            body = self._bodies[self.keys[i]] = encode(outcome)
+            self.meter.store.put_answer(self.keys[i], body)
             self._answered(i, outcome)
             return
         state.tries += max(1, outcome.attempts)

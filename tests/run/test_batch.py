@@ -107,6 +107,55 @@ def test_what_failed_in_an_earlier_process_still_counts_when_it_is_asked_again(s
     assert seen.total() == 6
 
 
+@pytest.mark.parametrize("limit", [4, 5, 6, 7, 8, 12])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_what_comes_later_in_the_run_is_kept_free_when_an_early_failure_is_asked_again(store, limit, attempts):
+    limits, budget, seen = Limits(attempts=attempts, missing=1.0), Budget.parse(f"{limit}calls"), Counter()
+    batches = (["a", "b"], ["c", "d"])
+
+    def play(retry):
+        meter = Meter(store, "r", budget=budget, limits=limits, retry_failed=retry)
+        try:
+            for batch in batches:
+                meter.generate(
+                    "model", Scripted(dict.fromkeys("abcd", 99) if attempts == 2 else {"a": 9}, seen), ask(*batch)
+                )
+        except BudgetEnded:
+            pass
+        return meter
+
+    assert play(False).charged.calls == seen.total() <= limit
+    for _ in range(3):
+        assert play(True).charged.calls == seen.total() <= limit
+
+
+def test_another_process_that_was_first_is_believed(store, tmp_path):
+    other = SQLiteStore(store.path)
+
+    class Slow(Scripted):
+        def generate(self, requests, attempts=1):
+            key = Meter(store)._keys.key("model", self, requests[0])
+            other.put_answer(key, b'["theirs", 1, 1, false, false]')
+            other.commit()
+            yield from super().generate(requests, attempts)
+
+    meter = Meter(store, "r")
+    assert texts(meter.generate("model", Slow(), ask("a"))) == ["theirs"]
+    assert texts(meter.generate("model", Scripted(), ask("a"))) == ["theirs"]
+    assert texts(Meter(store, "r").generate("model", Scripted(), ask("a"))) == ["theirs"]
+    other.close()
+
+
+def test_tokens_of_a_local_model_are_reserved_too(store):
+    class Local(Scripted):
+        local = True
+
+    meter = Meter(store, "r", budget=Budget.parse("20tok"))
+    with pytest.raises(BudgetEnded):
+        meter.generate("model", Local(), ask("a"))
+    Meter(store, "", budget=Budget.parse("26tok")).generate("model", Local(), ask("a"))
+
+
 def test_a_permanent_failure_is_not_tried_again(store):
     model = Scripted({"b": 9}, permanent="b")
     assert texts(Meter(store, "r", limits=PATIENT).generate("model", model, ask("a", "b"))) == ["A", None]
