@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -100,7 +101,7 @@ def _how_to_go_on(argv: Sequence[str], run: str) -> str:
     if run:
         return f"; what was answered is kept; continue with `promptology resume {run[:8]}`"
     if argv and argv[0] in ("evaluate", "apply"):
-        kept = "--cache=off" not in argv and "off" not in argv[1:]
+        kept = "--cache=off" not in argv and ("--cache", "off") not in pairwise(argv)
         return "; what was answered is kept: the same command goes on from there" if kept else "; nothing was kept"
     return ""
 

@@ -144,7 +144,7 @@ def _entry(store: Any, row: Any) -> dict[str, Any]:
         "budget": row.spec["budget"],
         "seed": row.spec["seed"],
         "seconds": round(row.elapsed, 1),
-        "result": row.result["evidence"] if row.result else "",
+        "result": str((row.result or {}).get("error" if row.status == "failed" else "evidence", "")),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from promptology.data.items import digest
 from promptology.data.scoring import Metric
 from promptology.data.task import Task
-from promptology.errors import AccessError, ReplayError, TooManyMissing, UsageError
+from promptology.errors import AccessError, PromptologyError, ReplayError, TooManyMissing, UsageError
 from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
 from promptology.methods.registry import Card
 from promptology.models.access import offers
@@ -249,7 +249,8 @@ def _run(
         meter.check_missing()
     except BaseException as error:
         meter.flush()
-        store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        why = {"error": " ".join(str(error).split())} if isinstance(error, PromptologyError) else None
+        store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why)
         raise
     result = Result(
         choice.learned,

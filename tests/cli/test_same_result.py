@@ -55,7 +55,8 @@ def test_one_and_eight_workers_at_the_limit(cli, tmp_path, method, shares):
 def test_evaluate_with_1_8_and_32_workers(cli, tmp_path, shares):
     chatting = Chatting(SimulatedChat("tickets"), shares, latency=0.002)
     with RoughServer(chatting) as server:
-        arguments = ("evaluate", "--task", "tickets", "--budget", "130calls" if shares else "60ktok")
+        budget = "130calls" if shares else "60ktok"
+        arguments = ("evaluate", "--task", "tickets", "--missing", "0.9", "--budget", budget)
         found = documents(cli, tmp_path, chatting, server, (1, 8, 32), *arguments)
     assert found[0] == found[1] == found[2]
     assert 0 < found[0][0]["start"]["score"]["n"] < 448
