@@ -7,6 +7,7 @@ import signal
 import sys
 from types import FrameType
 
+INTERRUPTED = 130
 PATIENCE = 3
 """Ctrl-C so often ends the process without letting it tidy up; what was answered is durable all the same."""
 
@@ -16,7 +17,12 @@ def main() -> None:
     _interrupt_once()
     from promptology.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Python ends with the default handler, which would change the code
+    sys.exit(code)
 
 
 def _interrupt_once() -> None:
@@ -29,7 +35,7 @@ def _interrupt_once() -> None:
         if pressed == 1:
             raise KeyboardInterrupt
         if pressed >= PATIENCE:
-            os._exit(130)
+            os._exit(INTERRUPTED)
 
     # A process that was started with interrupts ignored (nohup, a job in the background) goes on ignoring them.
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:

@@ -129,7 +129,8 @@ def measure(
     """Measure predictors on as many of the first items as the budget covers; None where it covers none.
 
     What fits at the worst case is asked and settled, then what fits in the rest: answers are shorter than they might
-    have been, so a limit of tokens or money covers several times the items that its worst case does. Raises
+    have been, so a limit of tokens or money covers several times the items that its worst case does. Before a limit of
+    calls is used up, half of it shows how often a call fails here, so that room for retries is kept. Raises
     TooManyMissing where more of a judge's grades are unreadable than the run tolerates.
     """
     parts: list[list[Predictions]] = []
@@ -138,6 +139,8 @@ def measure(
         n = affordable(meter, predictors, items[done:], judge)
         if n == 0 or n < done * SMALLEST:
             break
+        if not done and meter.answered < n < len(items):
+            n = -(-n // 2)
         some = items[done : done + n]
         try:
             many = predict_many(predictors, some)

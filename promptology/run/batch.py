@@ -157,7 +157,7 @@ class Batch:
 
     def _grant(self, now: Sequence[int]) -> list[int]:
         """Return those retries, in submission order, that the budget still covers; the others have failed."""
-        total, granted = ZERO, len(now)
+        total, granted = self.meter.ahead, len(now)
         for n, i in enumerate(now):
             total = total.plus(self.meter.worst_of(self.role, self.model, self.requests[i]))
             if not self.meter.covers(total):

@@ -76,7 +76,8 @@ class Meter:
         self.retry_failed = retry_failed
         self.on_progress = on_progress
         self._events = store.events(run) if run else {}
-        self._ahead = self._charged(self._events.values()) if retry_failed else ZERO
+        self.ahead = _charged(self._events.values()) if retry_failed else ZERO
+        """What rows that come later in the run were charged for: not to be spent on asking again what failed."""
         row = store.run(run) if run else None
         self._elapsed_before = row.elapsed if row else 0.0
         self._started = time.monotonic()
@@ -94,7 +95,7 @@ class Meter:
 
     def room(self, resource: str) -> float:
         """Return what is left of a resource in this phase; infinite where it has no limit."""
-        used = replace_seconds(self.charged.plus(self._ahead), self.elapsed)
+        used = replace_seconds(self.charged, self.elapsed)
         return self.budget.room(resource, used) - self.held_back.get(resource, 0.0)
 
     def generate(self, role: str, model: Generates, requests: Sequence[Request], fresh: bool = False) -> list[Outcome]:
@@ -108,12 +109,8 @@ class Meter:
         new = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._asked}
         order = sorted(new.values())
         worst = ZERO
-        if self.retry_failed and rows:
-            # What the earlier process was charged for counts, also where it comes later in the run.
-            worst = self._charged(rows.values())
         for i in order if self.budget.limits else ():
-            if not (self.retry_failed and i in rows):
-                worst = worst.plus(self.worst_of(role, model, requests[i]))
+            worst = worst.plus(self.worst_of(role, model, requests[i]))
         self._check_budget(first, worst, bool(rows))
         batch = Batch(self, role, model, requests, keys, first, rows)
         batch.run(order)
@@ -157,21 +154,15 @@ class Meter:
         memo = self._vectors.setdefault((role, identity), {})
         new = [text for text in dict.fromkeys(texts) if text not in memo]
         if new:
-            row = self._events.get(self._seq)
-            ours = row is not None and row.key == self._embed_key(role, identity, new[:EMBED_CHUNK])
-            worst = ZERO if ours and self.retry_failed else Cost(passes=len(new))
-            self._check_budget(self._seq, worst, row is not None)
+            self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
         for at in range(0, len(new), EMBED_CHUNK):
             some = new[at : at + EMBED_CHUNK]
             for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
                 memo[text] = vector
         return np.stack([memo[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 
-    def _embed_key(self, role: str, identity: str, texts: Sequence[str]) -> bytes:
-        return self._keys.hash(["embed", role, identity, list(texts)])
-
     def _embed_chunk(self, role: str, model: Embeds, identity: str, texts: list[str]) -> Vectors:
-        key = self._embed_key(role, identity, texts)
+        key = self._keys.hash(["embed", role, identity, texts])
         first, rows = self._enter([key])
         event = rows.get(0)
         body = self.store.answers([key]).get(key)
@@ -208,7 +199,7 @@ class Meter:
                 )
         self._seq = first + len(keys)
         if self.retry_failed and rows:
-            self._ahead = self._ahead.minus(self._charged(rows.values()))
+            self.ahead = self.ahead.minus(_charged(rows.values()))
         return first, rows
 
     @property
@@ -218,14 +209,7 @@ class Meter:
 
     def covers(self, cost: Cost) -> bool:
         """Whether a further cost stays inside every limit but the clock."""
-        return self.budget.covers(self.charged.plus(self._ahead).plus(cost), self.held_back)
-
-    @staticmethod
-    def _charged(rows: Iterable[Event]) -> Cost:
-        total = ZERO
-        for row in rows:
-            total = total.plus(Cost.unpack(row.charged)) if row.charged else total
-        return total
+        return self.budget.covers(self.charged.plus(cost), self.held_back)
 
     def _check_budget(self, first: int, worst: Cost, replayed: bool) -> None:
         """Raise BudgetEnded where the worst case does not fit, before anything is sent."""
@@ -331,6 +315,14 @@ class Meter:
         """Let whoever watches know of n more outcomes."""
         if self.on_progress:
             self.on_progress(self, role, n)
+
+
+def _charged(rows: Iterable[Event]) -> Cost:
+    """Return what rows were charged for."""
+    total = ZERO
+    for row in rows:
+        total = total.plus(Cost.unpack(row.charged)) if row.charged else total
+    return total
 
 
 def _input_bound(request: Request) -> int:

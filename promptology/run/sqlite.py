@@ -322,9 +322,17 @@ def _locked(folder: Path, run: str) -> Iterator[None]:
             except OSError:
                 raise going_on(run) from None
             # Whoever held it before may have taken the file away between our opening and our lock.
-            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            if _inode(path) == os.fstat(file.fileno()).st_ino:
                 try:
                     yield
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _inode(path: Path) -> int | None:
+    """Return the number of the file that stands at a path now, None where none does."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -56,7 +56,7 @@ def test_evaluate_with_1_8_and_32_workers(cli, tmp_path, shares):
     chatting = Chatting(SimulatedChat("tickets"), shares, latency=0.002)
     with RoughServer(chatting) as server:
         budget = "130calls" if shares else "60ktok"
-        arguments = ("evaluate", "--task", "tickets", "--missing", "0.9", "--budget", budget)
+        arguments = ("evaluate", "--task", "tickets", "--budget", budget)
         found = documents(cli, tmp_path, chatting, server, (1, 8, 32), *arguments)
     assert found[0] == found[1] == found[2]
     assert 0 < found[0][0]["start"]["score"]["n"] < 448
