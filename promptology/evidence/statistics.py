@@ -16,6 +16,8 @@ LEVEL = 0.95
 ALPHA = 0.05
 POWER = 7.84
 """(1.96 + 0.84) squared: two-sided 5 %, power 80 %."""
+FEW = 8
+"""Distinct item scores up to which resamples are drawn as counts."""
 CELLS = 4_000_000
 """Resampled positions held at a time."""
 
@@ -59,7 +61,11 @@ def bootstrap_interval(
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     value = _primary(metric, predictions, targets)
-    figures = over_resamples(lambda rows: resample(metric, predictions, targets, rows), n, rng, resamples)
+    items = _scores(metric, predictions, targets) if metric.decomposes else None
+    if items is not None and math.isclose(value, float(items.mean()), abs_tol=1e-9) and few(items):
+        figures = means_over_resamples(items, rng, resamples)
+    else:
+        figures = over_resamples(lambda rows: resample(metric, predictions, targets, rows), n, rng, resamples)
     low, high = _quantiles(figures, level)
     if metric.decomposes and low == high and value in (0.0, 1.0):
         return binomial(round(value * n), n, level)
@@ -74,6 +80,28 @@ def over_resamples(figure: Figure, n: int, rng: np.random.Generator, resamples: 
     rows = max(1, CELLS // n)
     sizes = [min(rows, resamples - at) for at in range(0, resamples, rows)]
     return np.concatenate([figure(rng.integers(0, n, (size, n))) for size in sizes])
+
+
+def few(items: NDArray[np.float64]) -> bool:
+    """Whether items take so few values that a resample's counts of them are quicker to draw than its items."""
+    return len(np.unique(items[~np.isnan(items)])) <= FEW and not np.isnan(items).any()
+
+
+def means_over_resamples(
+    items: NDArray[np.float64], rng: np.random.Generator, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Return the mean of every resample of items that take few values, shape (resamples,).
+
+    How often each value occurs in a resample is multinomial, so the counts are drawn in place of the items: the same
+    distribution, whatever the number of items.
+    """
+    values, counts = np.unique(items, return_counts=True)
+    drawn = rng.multinomial(len(items), counts / len(items), resamples)
+    return np.asarray(np.round(drawn @ values / len(items), 12))
+
+
+def _scores(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> NDArray[np.float64]:
+    return np.array([metric.item(p, t) for p, t in zip(predictions, targets, strict=True)], float)
 
 
 def _quantiles(figures: NDArray[np.float64], level: float) -> tuple[float, float]:
@@ -116,8 +144,7 @@ def paired(
     n = len(targets)
     if n == 0:
         return Paired(math.nan, math.nan, math.nan, math.nan, "no items", 0, 0, 0)
-    mine = np.array([metric.item(p, t) for p, t in zip(found, targets, strict=True)], float)
-    theirs = np.array([metric.item(p, t) for p, t in zip(start, targets, strict=True)], float)
+    mine, theirs = _scores(metric, found, targets), _scores(metric, start, targets)
     better, worse = int((mine > theirs).sum()), int((mine < theirs).sum())
     value = _primary(metric, found, targets) - _primary(metric, start, targets)
 
@@ -125,10 +152,13 @@ def paired(
         after, before = (resample(metric, said, targets, rows) for said in (found, start))
         return np.round(after - before, 12)  # a tie is a tie, whatever the last bit of two means says
 
-    deltas = over_resamples(difference, n, rng, resamples)
+    mean = metric.decomposes and math.isclose(value, float((mine - theirs).mean()), abs_tol=1e-9)
+    if mean and few(mine - theirs):
+        deltas = means_over_resamples(mine - theirs, rng, resamples)
+    else:
+        deltas = over_resamples(difference, n, rng, resamples)
     low, high = _quantiles(deltas, level)
-    counts = metric.decomposes and bool(np.isin([mine, theirs], (0.0, 1.0)).all())
-    if not (counts and math.isclose(value, float((mine - theirs).mean()), abs_tol=1e-9)):
+    if not (mean and bool(np.isin([mine, theirs], (0.0, 1.0)).all())):
         return Paired(value, low, high, bootstrap_p(deltas), "paired bootstrap", better, worse, n)
     if n in (better, worse):
         low, high = _one_sided(n, level, 1 if better else -1)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from promptology.evidence.statistics import (
     holm,
     items_needed,
     mcnemar,
+    means_over_resamples,
     paired,
     sample_size_hint,
     verdict,
@@ -71,6 +74,11 @@ def test_vectorised_bootstrap_equals_the_loop(metric):
         next(iter(metric.aggregate([predictions[i] for i in row], [targets[i] for i in row]).values())) for row in rows
     ]
     assert resample(metric, predictions, targets, rows) == pytest.approx(by_hand, nan_ok=True)
+    if metric.decomposes:  # counts are drawn in place of items, so the draws differ; one item is 1/40
+        by_hand = resample(metric, predictions, targets, np.random.default_rng(9).integers(0, 40, (20_000, 40)))
+        interval = bootstrap_interval(metric, predictions, targets, np.random.default_rng(9), 20_000)
+        assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(by_hand, [0.025, 0.975])), abs=1 / 40)
+        return
     interval = bootstrap_interval(metric, predictions, targets, np.random.default_rng(9), 200)
     assert (interval.low, interval.high) == pytest.approx(tuple(np.nanquantile(by_hand, [0.025, 0.975])))
 
@@ -237,3 +245,37 @@ def test_user_function_is_a_metric_here_too():
     pair = paired(metric, ["a", "b"], ["c", "b"], ["abc", "b"], np.random.default_rng(0))
     assert isinstance(pair, Paired)
     assert pair.better == 0
+
+
+@pytest.mark.parametrize("items", [[0, 1, 1], [1, 0, -1, 0], [0.5, 0.25, 0.25, 1]])
+def test_counts_drawn_are_resamples(items):
+    items = np.array(items, float)
+    every = [np.round(np.mean(draw), 12) for draw in itertools.product(items, repeat=len(items))]
+    expected = Counter(every)
+    drawn = Counter(means_over_resamples(items, np.random.default_rng(0), 200_000).tolist())
+    assert set(drawn) <= set(expected)
+    for mean, count in expected.items():
+        share = count / len(every)
+        assert drawn[mean] / 200_000 == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / 200_000))
+
+
+def test_intervals_from_counts_and_from_items_agree():
+    metric = as_metric("accuracy")
+    rng = np.random.default_rng(3)
+    targets = ["a"] * 300
+    said = ["a" if right else "b" for right in rng.random(300) < 0.7]
+    other = ["a" if right else "b" for right in rng.random(300) < 0.6]
+
+    class Plain(type(metric)):
+        def item(self, prediction, target):
+            return super().item(prediction, target) + next(noise)
+
+    # The same scores with differences too small to matter, so that no two items are alike and items are drawn.
+    noise = (x * 1e-13 for x in itertools.count())
+    for seed in range(3):
+        fast = bootstrap_interval(metric, said, targets, np.random.default_rng(seed), 20_000)
+        plain = bootstrap_interval(Plain(), said, targets, np.random.default_rng(seed), 20_000)
+        assert plain[:3] == pytest.approx(fast[:3], abs=2 / 300)
+        one = paired(metric, said, other, targets, np.random.default_rng(seed), 20_000)
+        two = paired(Plain(), said, other, targets, np.random.default_rng(seed), 20_000)
+        assert two[:3] == pytest.approx(one[:3], abs=3 / 300)
