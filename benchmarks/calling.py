@@ -64,6 +64,13 @@ def report(
     session.figure(f"calls/s at {level}, {peer}", bootstrap(lambda s: n / s, theirs), "/s")
     session.figure(f"calls/s at {level}, ours", bootstrap(lambda s: n / s, ours), "/s")
     session.figure(f"calls/s at {level}, ours ÷ {peer}", ratio(theirs, ours), "×", Bar("≥", bar))
+    most = bootstrap(lambda s: level / LATENCY * s / n, theirs)
+    session.figure(f"calls/s at {level}, level / latency ÷ {peer}", most, "×")
+    if most.value < bar:
+        session.notes.append(
+            f"at {level} in flight the bar lies beyond what any client can do: {level} / {LATENCY:g} s are "
+            f"{level / LATENCY:,.0f} calls/s, {most.value:.2f} × of {peer}'s on this machine"
+        )
     for side in (peer, "ours"):
         cpu = median([1000 * s / n for s in column(found[side], "cpu")])
         wanted = Bar("≤", cpu_bar) if cpu_bar and side == "ours" else None
