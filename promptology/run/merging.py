@@ -57,7 +57,7 @@ def absorb(store: Store, rows: Rows) -> int:
 def _progress(event: Event) -> tuple[int, int]:
     """Return how far a position got, and what has been paid for it."""
     paid = Cost.unpack(event.paid).calls if event.paid else 0
-    return {"sent": 0, "failed": 1}.get(event.state, 2), paid
+    return {"sent": 0, "again": 1, "failed": 2}.get(event.state, 3), paid
 
 
 class RunStore(SQLiteStore):

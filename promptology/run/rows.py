@@ -17,7 +17,8 @@ KEPT = "what was answered before is kept, the same command continues"
 class Event(NamedTuple):
     """One row of a run: which request stood at this position, how it ended, what it cost.
 
-    `state` is sent (in flight when the process ended), done, failed or stop (the budget ended here).
+    `state` is sent (in flight when the process ended), again (failed, to be tried once more), done, failed or stop (the
+    budget ended here).
     """
 
     key: bytes

@@ -48,7 +48,7 @@ def test_there_and_back_again(store, tmp_path):
 
 
 def test_a_position_keeps_the_row_that_got_further(store):
-    ladder = [event("sent"), event("sent", 1), event("failed", 3), event("done", 4)]
+    ladder = [event("sent"), event("sent", 1), event("again", 2), event("failed", 3), event("done", 4)]
     for seed in range(20):
         order = ladder * 2
         random.Random(seed).shuffle(order)
