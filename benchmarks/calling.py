@@ -71,6 +71,11 @@ def report(
             f"at {level} in flight the bar lies beyond what any client can do: {level} / {LATENCY:g} s are "
             f"{level / LATENCY:,.0f} calls/s, {most.value:.2f} × of {peer}'s on this machine"
         )
+    else:
+        session.notes.append(
+            f"at {level} in flight the bar asks for {bar / most.value:.0%} of level / latency; "
+            "B0 shows how much of it a bare client reaches"
+        )
     for side in (peer, "ours"):
         cpu = median([1000 * s / n for s in column(found[side], "cpu")])
         wanted = Bar("≤", cpu_bar) if cpu_bar and side == "ours" else None
