@@ -21,7 +21,6 @@ ALIASES: Mapping[str, str] = {
     "test": "test",
     **dict.fromkeys(("unlabeled", "unlabelled", "unsupervised"), "unlabeled"),
 }
-MISSING = {"", "nan", "null", "none", "n/a", "na"}
 
 
 class Table(NamedTuple):
@@ -164,8 +163,3 @@ def cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "" if value is None else str(value)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing."""
-    return cell(value).strip().lower() in MISSING

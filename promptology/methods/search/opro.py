@@ -31,7 +31,7 @@ from promptology.data.items import Item
 from promptology.data.scoring import references
 from promptology.data.task import Task
 from promptology.methods.registry import method
-from promptology.models.access import Generates
+from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import frame, input_text
@@ -71,7 +71,7 @@ class Scored(NamedTuple):
     family="search",
     learns="text",
     paper="arXiv:2309.03409",
-    needs={"model": Generates, "optimizer": Generates},
+    needs={"model": Generates | Scores, "optimizer": Generates},
 )
 @dataclass(frozen=True)
 class OPRO:
