@@ -80,5 +80,6 @@ def test_sigkill_while_grading_then_resume(cli, path, tmp_path):
             resumed = json.loads(done.stdout)["arms"][0]
             for key in ("prompt", "score", "metrics", "verdict"):
                 assert resumed[key] == expected[key]
-            assert sum(n - 1 for n in server.answered.values()) <= WORKERS
-            assert sum(server.by_model.values()) <= calls + WORKERS
+            # Lost at the kill: what was under way, and answers of the last 20 ms that were not durable yet.
+            assert sum(n - 1 for n in server.answered.values()) <= 2 * WORKERS
+            assert sum(server.by_model.values()) <= calls + 2 * WORKERS
