@@ -7,8 +7,8 @@ offers a protocol by having its methods; there is nothing to inherit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,28 @@ Message = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Injected:
+    """Learned parts that a request takes into a white-box model (`injection.Filling`s); equal where their digest is."""
+
+    digest: str
+    fillings: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+
+class State(NamedTuple):
+    """A text whose pooled hidden state is asked for, as it is (not of unit length), under learned parts if any."""
+
+    text: str
+    injected: Injected | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One generation: messages and sampling settings.
 
     `sample` tells repeated samples of one request apart; `seed` is set by the run where sampling is on (temperature
     above 0), derived from the run's seed and the sample index, and is sent to servers that take one. With a
     `continuation` nothing is generated: the answer is log p(continuation | messages), for models that offer `Scores`.
+    `injected` are learned parts inside the model, for models that offer `Differentiable`.
     """
 
     messages: tuple[Message, ...]
@@ -34,6 +50,7 @@ class Request:
     sample: int = 0
     seed: int | None = None
     continuation: str | None = None
+    injected: Injected | None = None
 
     def __post_init__(self) -> None:
         # Equal requests must be equal whatever they were built from, and hashable: one in flight is found by its value.
@@ -120,7 +137,42 @@ class Embeds(Protocol):
         ...
 
 
-PROTOCOLS: dict[str, type] = {"generates": Generates, "scores": Scores, "embeds": Embeds}
+@runtime_checkable
+class Differentiable(Protocol):
+    """A frozen torch model in this process: hidden states, gradients, learned parts at named sites.
+
+    Whoever may look inside a model may also ask it in every other way that it offers.
+    """
+
+    name: str
+
+    def frozen(self) -> Any:
+        """Return the loaded model with its tokenizer and sites, a `promptology.models.local.Body`."""
+        ...
+
+    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return pooled hidden states, float32, shape (len(texts), width), under learned parts where given."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A torch model whose weights may be replaced while something is attached; the base is bit-identical afterwards."""
+
+    name: str
+
+    def movable(self) -> tuple[str, ...]:
+        """Return the names of the weights that may move, as in its state dict; quantised ones may not."""
+        ...
+
+
+PROTOCOLS: dict[str, type] = {
+    "generates": Generates,
+    "scores": Scores,
+    "embeds": Embeds,
+    "differentiable": Differentiable,
+    "trainable": Trainable,
+}
 
 
 def offers(model: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Outcome, Request
+from promptology.models.access import Outcome, Request, State
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle, unmetered
@@ -72,7 +72,7 @@ class Predictor(Protocol):
         """Return what must be generated for these items; empty for readouts that generate nothing."""
         ...
 
-    def texts(self, items: Sequence[Item]) -> list[str]:
+    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
         """Return the texts that must be embedded for these items; empty for readouts that embed nothing."""
         ...
 
@@ -97,7 +97,7 @@ class OneShot:
         """Return no requests."""
         return []
 
-    def texts(self, items: Sequence[Item]) -> list[str]:
+    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
         """Return no texts."""
         return []
 

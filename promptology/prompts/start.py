@@ -30,7 +30,7 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
     the answer; one that only embeds takes nearest label names, or the instruction as a label wording where it holds
     {label} or {description}. Raises AccessError or UsageError where none fits.
     """
-    name, _, normalise = (readout or _readout(access)).partition(":")
+    name, _, normalise = (readout or _readout(access, signature)).partition(":")
     if name not in STARTS:
         raise UsageError(f"unknown readout {name!r}; there are {', '.join(STARTS)}")
     if normalise and (name != "label-likelihood" or normalise not in NORMALISE):
@@ -50,7 +50,9 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
     return Learned((text, Readout("label-likelihood", options)), signature, {"model": "scores"}, "manual")
 
 
-def _readout(access: Sequence[str]) -> str:
+def _readout(access: Sequence[str], signature: Signature) -> str:
+    if {"differentiable", "scores"} <= {*access} and signature.output == "class":
+        return "label-likelihood"  # a model in this process: every class is compared exactly, nothing is parsed
     for offered, name in (("generates", "answer"), ("scores", "label-likelihood"), ("embeds", "nearest-label")):
         if offered in access:
             return name

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from promptology.errors import AccessError, UsageError
-from promptology.models.access import Answer, Generates, Message, Outcome, Request, Vectors, offers
+from promptology.models.access import Answer, Generates, Injected, Message, Outcome, Request, State, Vectors, offers
 from promptology.models.byscore import ByScore
 from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
@@ -15,6 +15,8 @@ from promptology.run.meter import Meter
 from promptology.run.store import memory_store
 
 Prompt = str | Sequence[Message] | Request
+INSIDE = ("differentiable", "trainable")
+"""Access that contains all other access to the same model."""
 
 
 class Handle:
@@ -37,7 +39,9 @@ class Handle:
         self.role = role
         self.name = str(model.name)
         self.identity = str(getattr(model, "identity", model.name))
-        self.access = tuple(a for a in offers(model) if access is None or a in access)
+        offered = offers(model)
+        whole = access is None or bool({*INSIDE} & {*access} & {*offered})
+        self.access = tuple(a for a in offered if whole or (access is not None and a in access))
 
     @property
     def simulated(self) -> bool:
@@ -65,7 +69,7 @@ class Handle:
 
     def outcomes(self, requests: Sequence[Request], fresh: bool = False) -> list[Outcome]:
         """Return the outcomes of requests, failures included."""
-        for access in {"generates" if r.continuation is None else "scores" for r in requests} or {"generates"}:
+        for access in {_needed(r) for r in requests} or {"generates"}:
             self._need(access)
         return self._meter.generate(self.role, self._answering, requests, fresh)
 
@@ -90,16 +94,35 @@ class Handle:
         """The model as the meter asks it; one that only scores answers by its `score`."""
         return ByScore(self._model) if "generates" not in offers(self._model) else self._model
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors, float32, shape (len(texts), dimension)."""
-        self._need("embeds")
+    def embed(self, texts: Sequence[str | State]) -> Vectors:
+        """Return unit vectors, float32, shape (len(texts), dimension); of a `State` its pooled hidden state."""
+        for access in {"differentiable" if isinstance(text, State) else "embeds" for text in texts} or {"embeds"}:
+            self._need(access)
         return self._meter.embed(self.role, self._model, texts)
+
+    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return pooled hidden states as they are, float32, shape (len(texts), width), under learned parts if any."""
+        return self.embed([State(text, injected) for text in texts])
+
+    def frozen(self) -> Any:
+        """Return the torch model inside, with tokenizer and sites (`promptology.models.local.Body`).
+
+        What is asked of it directly is charged by nobody: `training.train` and this handle's calls charge.
+        """
+        self._need("differentiable")
+        return self._model.frozen()
+
+    def movable(self) -> tuple[str, ...]:
+        """Return the names of the weights that may be replaced."""
+        self._need("trainable")
+        names: tuple[str, ...] = self._model.movable()
+        return names
 
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, answer, 1)
 
-    def worst(self, requests: Sequence[Request], texts: Sequence[str], known: set[Any] | None = None) -> Cost:
+    def worst(self, requests: Sequence[Request], texts: Sequence[str | State], known: set[Any] | None = None) -> Cost:
         """Return the most that these requests and texts can cost; what this run asked before costs nothing.
 
         `known` collects what has been counted, so that calls with the same set count each request once.
@@ -112,6 +135,12 @@ class Handle:
             raise AccessError(
                 f"role {self.role!r} ({self.name}) was used as a model that {access}; declared and offered: {offered}"
             )
+
+
+def _needed(request: Request) -> str:
+    if request.injected is not None:
+        return "differentiable"
+    return "generates" if request.continuation is None else "scores"
 
 
 def logprob(outcome: Outcome) -> float | None:

@@ -45,7 +45,11 @@ class Keys:
         """Return the key of a request."""
         identity = getattr(model, "identity", model.name)
         parts = [role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed]
-        return self.hash(parts if r.continuation is None else [*parts, r.continuation])
+        if r.continuation is not None or r.injected is not None:
+            parts.append(r.continuation)
+        if r.injected is not None:
+            parts.append(r.injected.digest)
+        return self.hash(parts)
 
     def hash(self, parts: list[Any]) -> bytes:
         """Return the hash of a JSON-like list, 16 bytes."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from promptology.errors import BudgetEnded, ReplayError, TooManyMissing
-from promptology.models.access import Answer, Embeds, Failure, Generates, Outcome, Request, Vectors
+from promptology.models.access import Answer, Failure, Generates, Injected, Outcome, Request, State, Vectors
 from promptology.run.batch import Batch
 from promptology.run.budget import Budget
 from promptology.run.cost import ZERO, Cost, Price
@@ -86,7 +86,7 @@ class Meter:
         self._asked: set[bytes] = set()
         self._memo: dict[bytes, Answer] = {}
         self._overhead: dict[str, int] = {}
-        self._vectors: dict[tuple[str, str], dict[str, Vectors]] = {}
+        self._vectors: dict[tuple[str, str], dict[str | State, Vectors]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -148,21 +148,28 @@ class Meter:
             found.update((k, decode(body)) for k, body in bodies.items())
         return found
 
-    def embed(self, role: str, model: Embeds, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors of the texts, shape (n, dimension); a text seen before in this run costs nothing."""
+    def embed(self, role: str, model: Any, texts: Sequence[str | State]) -> Vectors:
+        """Return unit vectors of texts, or states, shape (n, dimension); one seen before in this run costs nothing."""
         identity = str(getattr(model, "identity", model.name))
         memo = self._vectors.setdefault((role, identity), {})
         new = [text for text in dict.fromkeys(texts) if text not in memo]
         if new:
             self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
-        for at in range(0, len(new), EMBED_CHUNK):
-            some = new[at : at + EMBED_CHUNK]
-            for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
-                memo[text] = vector
+        kinds = {text.injected if isinstance(text, State) else "" for text in new}
+        for kind in sorted(kinds, key=lambda k: (isinstance(k, str), k.digest if isinstance(k, Injected) else "")):
+            alike = [text for text in new if (text.injected if isinstance(text, State) else "") == kind]
+            for at in range(0, len(alike), EMBED_CHUNK):
+                some = alike[at : at + EMBED_CHUNK]
+                for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
+                    memo[text] = vector
         return np.stack([memo[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 
-    def _embed_chunk(self, role: str, model: Embeds, identity: str, texts: list[str]) -> Vectors:
-        key = self._keys.hash(["embed", role, identity, texts])
+    def _embed_chunk(self, role: str, model: Any, identity: str, chunk: list[str | State]) -> Vectors:
+        """Return the vectors of texts, or the states of texts that are all asked for under the same learned parts."""
+        texts = [text.text if isinstance(text, State) else text for text in chunk]
+        states = [text.injected for text in chunk if isinstance(text, State)][:1]
+        kind = ["state", states[0].digest if states[0] else ""] if states else ["embed"]
+        key = self._keys.hash([*kind, role, identity, texts])
         first, rows = self._enter([key])
         event = rows.get(0)
         body = self.store.answers([key]).get(key)
@@ -174,7 +181,8 @@ class Meter:
             cost, paid = Cost(passes=len(texts)), ZERO
         else:
             began = time.monotonic()
-            vectors = np.ascontiguousarray(model.embed(texts), np.float32)
+            found = model.states(texts, states[0]) if states else model.embed(texts)
+            vectors = np.ascontiguousarray(found, np.float32)
             cost = paid = Cost(passes=len(texts), seconds=time.monotonic() - began)
             self.store.put_answer(key, vectors.tobytes())
         self.record(first, Event(key, "done", cost.pack(), paid.pack()))
@@ -227,7 +235,9 @@ class Meter:
             self.stopped = True
             raise BudgetEnded
 
-    def worst(self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str], known: set[Any]) -> Cost:
+    def worst(
+        self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str | State], known: set[Any]
+    ) -> Cost:
         """Return the worst case of requests and texts that this run has not asked before and are not in `known` yet."""
         total = ZERO
         numbered, keys = self._keys.number(role, model, requests, False) if requests else ([], [])

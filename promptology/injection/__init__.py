@@ -1,0 +1,1 @@
+"""Learned parts at named sites of a frozen torch model."""

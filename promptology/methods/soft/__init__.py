@@ -1,0 +1,1 @@
+"""Soft prompts and readouts for language models."""

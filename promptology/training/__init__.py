@@ -1,0 +1,1 @@
+"""Training of what is learned inside a frozen model."""
