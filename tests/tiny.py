@@ -14,13 +14,14 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-WORDS = (
+_TEXT = (
     "a the is are was not and or of in on to for my your it this that with one two three red green blue grey great "
     "good bad awful fine yes no maybe positive negative neutral movie film parcel order refund invoice password "
     "account card late lost broken lamp kettle kitchen garden river mountain city train bus dog cat bird fish tree "
     "flower stone water fire light dark hot cold warm fast slow big small old new answer question class text label "
     "sort sentence following into classes where when why how please help charged twice forgot change address payment"
-).split()
+)
+WORDS = _TEXT.split()
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
