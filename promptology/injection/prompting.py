@@ -322,13 +322,12 @@ def _changed(out: Any, change: Callable[[Tensor], Tensor], every: bool = False) 
     """Apply a change to the hidden states of an output; `every`: also to those of each layer, where they are there."""
     if isinstance(out, Tensor):
         return change(out)
-    if not isinstance(out, dict):
+    if not hasattr(out, "last_hidden_state"):
         return (change(out[0]), *out[1:])
-    named: Any = out
-    named["last_hidden_state"] = change(named["last_hidden_state"])
-    if every and named.get("hidden_states") is not None:
-        named["hidden_states"] = tuple(change(h) for h in named["hidden_states"])
-    return named
+    out["last_hidden_state"] = change(out["last_hidden_state"])
+    if every and out.get("hidden_states") is not None:
+        out["hidden_states"] = tuple(change(h) for h in out["hidden_states"])
+    return out
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 
@@ -59,9 +60,15 @@ def generic(base: Any) -> tuple[Stack, ...]:
     except (AttributeError, NotImplementedError):
         table = None
     embeddings = next((name for name, m in base.named_modules() if m is table), "")
+    path = layers.rpartition(".")[0]
+    # Some heads call the module around the blocks themselves, past the base model.
+    around = base.get_submodule(path)
+    if not (path and embeddings.startswith(f"{path}.") and "inputs_embeds" in signature(around.forward).parameters):
+        path = ""
+    cut = len(path) + 1 if path else 0
     without = {"key_value": "no table describes its attention", "layer": "its blocks were not found"}
     if layers:
         del without["layer"]
     if not embeddings:
         without["input"] = "its input embeddings were not found"
-    return (Stack("text", "", embeddings, layers, Block(), without=without),)
+    return (Stack("text", path, embeddings[cut:], layers[cut:], Block(), without=without),)
