@@ -84,10 +84,13 @@ class Handle:
         came = iter(self.outcomes(asked) if asked else [])
         return [[logprob(next(came)) for _ in some] for some in choices]
 
-    def scoring(self, prompt: Prompt, continuation: str) -> Request:
-        """Return the request for log p(continuation | prompt); sampling settings of the role do not apply to it."""
+    def scoring(self, prompt: Prompt, continuation: str, **inside: Any) -> Request:
+        """Return the request for log p(continuation | prompt); sampling settings of the role do not apply to it.
+
+        `inside`: learned parts inside the model, as `injected`.
+        """
         settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "stop": (), "sample": 0, "seed": None}
-        return _request(prompt, {**settings, "continuation": continuation})
+        return _request(prompt, {**settings, **inside, "continuation": continuation})
 
     @property
     def _answering(self) -> Generates:
@@ -138,7 +141,7 @@ class Handle:
 
 
 def _needed(request: Request) -> str:
-    if request.injected is not None:
+    if request.injected is not None or request.choices:
         return "differentiable"
     return "generates" if request.continuation is None else "scores"
 
