@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
 from promptology.run.meter import Meter
 from promptology.run.store import memory_store
+from promptology.run.work import Arrays, compute
 
 Prompt = str | Sequence[Message] | Request
 INSIDE = ("differentiable", "trainable")
@@ -120,6 +121,14 @@ class Handle:
         self._need("trainable")
         names: tuple[str, ...] = self._model.movable()
         return names
+
+    def compute(self, parts: list[Any], passes: int, work: Callable[[], Mapping[str, Any]]) -> Arrays:
+        """Return arrays that `work()` finds with the torch model inside: charged, durable, found again by `parts`.
+
+        `parts` (JSON-like) must say everything the arrays depend on but the model; `passes`: items times how often.
+        """
+        self._need("differentiable")
+        return compute(self._meter, self.role, self.identity, parts, passes, work)
 
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
