@@ -21,8 +21,8 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
 
     `vocabulary`: embeddings drawn from the 5,000 tokens of lowest id; `text`: embeddings of a text, repeated or cut to
     the length; `classes`: embeddings of the class names (several tokens of one name averaged), the rest from the
-    vocabulary; `random`: uniform in +-0.5, whatever the size of the model's embeddings (Lester et al., arXiv:2104.08691,
-    section 3.2: three of these).
+    vocabulary; `random`: uniform in +-0.5, whatever the size of the model's embeddings. All but `text` are of
+    Lester et al., arXiv:2104.08691, section 3.2.
     """
     if length < 1:
         raise UsageError(f"a prompt of {length} virtual tokens has nothing to learn; take a length of 1 or more")

@@ -28,7 +28,10 @@ LINES = 10
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that learn at one rate: name to `torch.nn.Parameter`, in float32 unless there is a reason."""
+    """Parameters that learn at one rate: name to `torch.nn.Parameter`, in float32 unless there is a reason.
+
+    At a rate of 0 they stay as they are.
+    """
 
     name: str
     parameters: Mapping[str, Any]
@@ -91,6 +94,7 @@ def train(
     that cannot be. What `step`, `batches` and `evaluate` remember themselves is not restored when a run is continued.
     """
     _check(groups, steps, schedule, warmup)
+    groups = [group for group in groups if group.rate]
     handle = run.model(role)
     if not {"differentiable", "trainable"} & {*handle.access}:
         handle.frozen()  # raises, and says what is lacking
@@ -123,9 +127,9 @@ def _check(groups: Sequence[Group], steps: int, schedule: str, warmup: float) ->
     if steps < 1:
         raise UsageError(f"a training of {steps} steps learns nothing; at least 1 is due")
     for group in groups:
-        if group.rate <= 0 or not math.isfinite(group.rate):
-            raise UsageError(f"the rate of {group.name} is {group.rate}; a number above 0 is due")
-    if not any(group.parameters for group in groups):
+        if group.rate < 0 or not math.isfinite(group.rate):
+            raise UsageError(f"the rate of {group.name} is {group.rate}; 0 (it stays) or a number above is due")
+    if not any(group.parameters and group.rate for group in groups):
         raise UsageError("there are no parameters to train")
 
 

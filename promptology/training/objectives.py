@@ -57,7 +57,7 @@ class Objective:
         """Return the groups of parameters that the objective itself trains."""
         return []
 
-    def learned(self, *parts: Part) -> Learned:
+    def learned(self, *parts: Part, method: str = "") -> Learned:
         """Return what was learned: the parts inside the model, and this readout."""
         raise NotImplementedError
 
@@ -71,8 +71,8 @@ class TextObjective(Objective):
     """Cross-entropy of the answer's tokens behind the prompt (Lester et al., arXiv:2104.08691).
 
     `readout`: "label-likelihood" (the likeliest class name is the answer) or "answer" (generation). `weights`: per
-    class, what an item counts, summed over its classes (PTEC, arXiv:2309.12075). `order`: how several classes of an item
-    are listed, by default the most frequent first.
+    class, what an item counts, summed over its classes (PTEC, arXiv:2309.12075). `order`: how several classes of an
+    item are listed, by default the most frequent first.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class TextObjective(Objective):
         mean: Tensor = losses.mean()
         return mean
 
-    def learned(self, *parts: Part) -> Learned:
+    def learned(self, *parts: Part, method: str = "") -> Learned:
         """Return the start's words with the parts inside the model."""
-        return replace(self.base, parts=(*parts, *self.base.parts))
+        return replace(self.base, parts=(*parts, *self.base.parts), method=method)
 
 
 class HeadObjective(Objective):
@@ -150,7 +150,8 @@ class HeadObjective(Objective):
         start = run.rng("head").uniform(-1.0, 1.0, (classes, width)) / np.sqrt(width)
         self.weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32, device=body.device))
         self.bias = torch.nn.Parameter(torch.zeros(classes, device=body.device)) if bias else None
-        self.positive = positive_weights(self.gold, cap) if self.several else None
+        counts = self.gold.sum(dim=0).int().tolist()
+        self.positive = torch.tensor(positive_weights(counts, cap)).to(body.device) if self.several else None
 
     def logits(self, batch: Sequence[int]) -> Tensor:
         """Return class scores, shape (items, classes), under whatever is attached."""
@@ -169,20 +170,20 @@ class HeadObjective(Objective):
         named = {"head.weight": self.weight, **({} if self.bias is None else {"head.bias": self.bias})}
         return [Group("head", named, rate=rate, weight_decay=decay)]
 
-    def learned(self, *parts: Part) -> Learned:
+    def learned(self, *parts: Part, method: str = "") -> Learned:
         """Return the parts inside the model, and the head as readout."""
         arrays = {"weight": self.weight, **({} if self.bias is None else {"bias": self.bias})}
         options = {"classes": list(self.signature.class_names), "input_template": self.template, "features": "state"}
         tensors = {name: value.detach().float().cpu().numpy().copy() for name, value in arrays.items()}
         readout = Readout("head", options, tensors)
-        return Learned((*parts, readout), self.signature, {"model": "differentiable"})
+        return Learned((*parts, readout), self.signature, {"model": "differentiable"}, method)
 
 
 def objective(run: Run, body: Any, readout: str = "auto", **settings: Any) -> Objective:
     """Return what to train for with a model: what `readout` names, or what suits the model.
 
-    A model with a language-model head is trained on the text of the answer, read as the start is read; an encoder gets a
-    head on its pooled state, which is said aloud. `settings` go to the objective.
+    A model with a language-model head is trained on the text of the answer, read as the start is read; an encoder gets
+    a head on its pooled state, which is said aloud. `settings` go to the objective.
     """
     if readout not in READOUTS:
         raise UsageError(f"unknown readout {readout!r}; there are {', '.join(READOUTS)}")
