@@ -227,9 +227,9 @@ class Weights:
     """Weights that stand in for, or are added to, those of a model while it is used; the base never changes.
 
     Type `lora` (Hu et al. 2021, arXiv:2106.09685): for every linear module PATH, arrays `PATH.A`, shape (rank, in), and
-    `PATH.B`, shape (out, rank); x goes to out + scale * B A x, with options `rank` and `alpha` and scale = alpha / rank
-    (`ranks` and `alphas` hold, by path, those that differ). Type `full`: arrays by their names in the state dict.
-    Raises ArtifactError for another type, missing halves, ranks that do not fit, and NaN.
+    `PATH.B`, shape (out, rank); x goes to out + (alpha / rank) B A x with option `alpha` (`alphas` holds those that
+    differ, by path). Type `full`: arrays by their names in the state dict. Raises ArtifactError for another type,
+    missing halves, ranks that do not fit, and NaN.
     """
 
     kind: ClassVar[str]
@@ -249,7 +249,7 @@ class Weights:
             read_site(f"weight:{name}")
         if self.type == "lora":
             for path in self.paths:
-                self.scale(path)
+                self.alpha(path)
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -273,19 +273,17 @@ class Weights:
                 raise ArtifactError(f"lora at {path or '?'} holds {', '.join(sorted(found))}; it must hold A and B")
         return tuple(halves)
 
-    def scale(self, path: str) -> float:
-        """Return alpha / rank of one module of type lora; raises ArtifactError where its tensors have another rank."""
-        rank = (self.options.get("ranks") or {}).get(path, self.options.get("rank"))
+    def alpha(self, path: str) -> float:
+        """Return alpha of one module of type lora; raises ArtifactError where its two tensors do not fit together."""
         alpha = (self.options.get("alphas") or {}).get(path, self.options.get("alpha"))
-        if not (isinstance(rank, int) and rank > 0) or not isinstance(alpha, int | float):
-            raise ArtifactError(f"lora at {path} has rank {rank!r} and alpha {alpha!r}; it needs two numbers, rank > 0")
+        if not isinstance(alpha, int | float):
+            raise ArtifactError(f"lora at {path} has alpha {alpha!r}; it must be a number")
         a, b = self.arrays[f"{path}.A"], self.arrays[f"{path}.B"]
-        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
             raise ArtifactError(
-                f"lora at {path} has A of {shape_text(a)} and B of {shape_text(b)}; rank {rank} needs "
-                f"{rank} x in and out x {rank}"
+                f"lora at {path} has A of {shape_text(a)} and B of {shape_text(b)}; it needs rank x in and out x rank"
             )
-        return float(alpha) / rank
+        return float(alpha)
 
     def to_json(self) -> dict[str, Any]:
         """Return type, options, role and a hash of the tensors."""

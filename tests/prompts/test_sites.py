@@ -27,7 +27,7 @@ def sample():
             SiteTensors("encoder.input", numbers(5, 8), tokens=tokens),
             *pairs,
             SiteModule("encoder.input", "offsets", {"scale": 1.5}, {"A": numbers(9, 2), "B": numbers(2, 8)}),
-            Weights("lora", {"rank": 2, "alpha": 4}, {"h.0.q.A": numbers(2, 8), "h.0.q.B": numbers(6, 2)}),
+            Weights("lora", {"alpha": 4}, {"h.0.q.A": numbers(2, 8), "h.0.q.B": numbers(6, 2)}),
             Weights("full", {}, {"h.0.q.weight": numbers(3, 3, dtype=np.float16)}, role="judge"),
             Text("Say spam or ham."),
             Readout("head", {"classes": ["spam", "ham"]}, {"weight": numbers(2, 8), "bias": numbers(2)}),
@@ -120,7 +120,7 @@ def test_what_is_no_site_is_refused(site):
 
 
 A, B = numbers(2, 8), numbers(6, 2)
-LORA = {"rank": 2, "alpha": 4}
+LORA = {"alpha": 4}
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,8 @@ LORA = {"rank": 2, "alpha": 4}
         (lambda: Weights("adapter", {}, {"a": A}), "unknown type of weights"),
         (lambda: Weights("full"), "hold no tensors"),
         (lambda: Weights("lora", LORA, {"q.A": A}), "must hold A and B"),
-        (lambda: Weights("lora", LORA, {"q.A": A, "q.B": B.T}), "needs 2 x in and out x 2"),
-        (lambda: Weights("lora", {"rank": 2}, {"q.A": A, "q.B": B}), "alpha None"),
-        (lambda: Weights("lora", {**LORA, "ranks": {"q": 3}}, {"q.A": A, "q.B": B}), "rank 3"),
+        (lambda: Weights("lora", LORA, {"q.A": A, "q.B": B.T}), "needs rank x in and out x rank"),
+        (lambda: Weights("lora", {}, {"q.A": A, "q.B": B}), "alpha None"),
         (lambda: Weights("full", {}, {"../x": A}), "unknown site"),
     ],
 )
@@ -153,12 +152,12 @@ def test_faulty_parts_are_one_line(make, words):
     assert "\n" not in str(caught.value)
 
 
-def test_scales_of_lora():
-    options = {**LORA, "ranks": {"v": 1}, "alphas": {"v": 3}}
+def test_alphas_of_lora():
+    options = {**LORA, "alphas": {"v": 3}}
     arrays = {"q.A": A, "q.B": B, "v.A": numbers(1, 8), "v.B": numbers(6, 1)}
     part = Weights("lora", options, arrays)
     assert part.paths == ("q", "v")
-    assert (part.scale("q"), part.scale("v")) == (2, 3)
+    assert (part.alpha("q"), part.alpha("v")) == (4, 3)
 
 
 def change(doc, part, **values):
