@@ -7,19 +7,16 @@ become inside a model is `promptology.prompts.injected`. A part is checked when 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from promptology.errors import ArtifactError
+from promptology.errors import ArtifactError, UsageError
+from promptology.injection.sites import Site
 from promptology.prompts.arrays import Array, Tensors, fingerprint, fixed, fixed_all, shape_text, unaltered
 from promptology.prompts.learned import Summary, kind
 
-STACKS = ("text", "vision", "encoder", "decoder")
-PLAIN = ("input", "output", "pooled")
-LAYERED = ("layer", "key_value", "cross_key_value", "attention", "mlp", "last_position")
 MODULES = ("offsets", "lora")
 """Types of modules that ship; their code and that of others stands in the registry `promptology.injection.modules`."""
 _PAIR = (4, "2 x length x heads x width of a head")
@@ -32,37 +29,14 @@ SHAPES = {
 }
 """Sites that take a tensor: how many dimensions it has, and which."""
 _TAKES = {"weight": "weights of type full", "linear": "weights of type lora"}
-_SITE = re.compile(
-    rf"(?:(?P<stack>{'|'.join(STACKS)})\.)?(?:(?P<plain>{'|'.join(PLAIN)})|(?P<layered>{'|'.join(LAYERED)})\[(?P<n>\d+)\])"
-)
-_PATH = re.compile(r"(linear|weight):[A-Za-z_][\w.]*")
-
-
-class Site(NamedTuple):
-    """A named place in a model: `decoder.key_value[3]` has stack decoder, name key_value and layer 3."""
-
-    stack: str
-    name: str
-    layer: int | None
-
-    @property
-    def part(self) -> str:
-        """Stack and name without the layer."""
-        return f"{self.stack}.{self.name}" if self.stack else self.name
 
 
 def read_site(text: str) -> Site:
     """Return the parts of a site; raises ArtifactError where it is none."""
-    if _PATH.fullmatch(text):
-        return Site("", text, None)
-    found = _SITE.fullmatch(text)
-    if not found:
-        raise ArtifactError(
-            f"unknown site {text[:80]!r}; a site is one of {', '.join(PLAIN)}, "
-            f"{', '.join(f'{name}[i]' for name in LAYERED)}, with a stack before a dot where there are several"
-        )
-    layer = None if found["n"] is None else int(found["n"])
-    return Site(found["stack"] or "", found["plain"] or found["layered"], layer)
+    try:
+        return Site.parse(text)
+    except UsageError as error:
+        raise ArtifactError(str(error)) from None
 
 
 class AddedTokens(NamedTuple):
@@ -94,11 +68,11 @@ class SiteTensors:
     tokens: AddedTokens | None = None
 
     def __post_init__(self) -> None:
-        name = read_site(self.site).name
+        place = read_site(self.site).place
         values = fixed(self.values, f"the tensor at {self.site}")
-        if name not in SHAPES:
-            raise ArtifactError(f"no tensor can stand at {self.site}: it takes {_TAKES.get(name[:6], 'a module')}")
-        dimensions, words = SHAPES[name]
+        if place not in SHAPES:
+            raise ArtifactError(f"no tensor can stand at {self.site}: it takes {_TAKES.get(place, 'a module')}")
+        dimensions, words = SHAPES[place]
         if values.ndim != dimensions or (dimensions == 4 and values.shape[0] != 2):
             raise ArtifactError(f"the tensor at {self.site} has shape {shape_text(values)}; it must be {words}")
         object.__setattr__(self, "values", values)
@@ -134,8 +108,7 @@ class SiteTensors:
     def summary(self) -> Summary:
         """Return site and shape."""
         words = "" if self.tokens is None else f", with {len(self.tokens.strings)} added tokens"
-        site = read_site(self.site)
-        return Summary(f"[tensors] {_of(self.role)}{site.part}", site.layer, shape_text(self.values) + words)
+        return Summary(*_where("tensors", self.role, self.site), shape_text(self.values) + words)
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> SiteTensors:
@@ -209,9 +182,8 @@ class SiteModule:
 
     def summary(self) -> Summary:
         """Return site, type and shapes."""
-        site = read_site(self.site)
         shapes = ", ".join(f"{name} {shape_text(array)}" for name, array in self.arrays.items())
-        return Summary(f"[module] {_of(self.role)}{site.part}", site.layer, f"{self.type} {shapes}".rstrip())
+        return Summary(*_where("module", self.role, self.site), f"{self.type} {shapes}".rstrip())
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> SiteModule:
@@ -309,6 +281,13 @@ class Weights:
 
 def _of(role: str) -> str:
     return "" if role == "model" else f"{role}: "
+
+
+def _where(kind: str, role: str, text: str) -> tuple[str, int | None]:
+    """Return a site in words up to its layer, and the layer."""
+    site = read_site(text)
+    layer = None if site.layer < 0 else site.layer
+    return f"[{kind}] {_of(role)}{text.partition('[')[0]}", layer
 
 
 def check_type(name: str) -> None:

@@ -18,9 +18,8 @@ LEGACY = "adapter_model.bin"
 
 
 def is_peft_folder(folder: str | Path) -> bool:
-    """Whether a folder holds an adapter, or adapters in folders of their own."""
-    root = Path(folder)
-    return (root / CONFIG).is_file() or bool(adapters_in(root))
+    """Whether a folder holds an adapter."""
+    return (Path(folder) / CONFIG).is_file()
 
 
 def adapters_in(root: Path) -> list[str]:
@@ -74,7 +73,7 @@ def _safetensors(path: Path) -> Tensors:
 
     try:
         # The library's numpy reader knows no bfloat16, in which many adapters are saved.
-        return {name: _array(name, entry) for name, entry in deserialize(path.read_bytes())}
+        return {name: _array(name, entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError, OSError) as error:
         raise ArtifactError(f"{path.name} is not a readable safetensors file: {error}") from None
 

@@ -1,4 +1,4 @@
-"""How `peft` lays out a prefix: one row of numbers per virtual token, from which it fills a cache of keys and values."""
+"""How `peft` lays out a prefix: one row of numbers per virtual token, cut into keys and values of every layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Size(NamedTuple):
 
 
 def split(rows: Array, size: Size) -> list[Array]:
-    """Return keys and values by layer, shape (2, length, heads, width), of rows (length, layers * 2 * heads * width)."""
+    """Return keys and values by layer, each (2, length, heads, width), of rows (length, layers * 2 * heads * width)."""
     parted = rows.reshape(len(rows), size.layers, 2, size.heads, size.width)
     return [np.ascontiguousarray(parted[:, n].transpose(1, 0, 2, 3)) for n in range(size.layers)]
 

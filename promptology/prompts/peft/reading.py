@@ -159,16 +159,17 @@ def _by_pattern(patterns: Mapping[str, float], path: str, otherwise: float) -> f
 def _read_dept(config: AdapterConfig, tensors: Tensors, model: Any) -> list[Part]:
     """Read the short prompt and low-rank offsets that the authors of DePT save (their fork of peft; scale alpha/√r)."""
     names = {half: f"prompt_encoder.lora_embedding_{half}" for half in "AB"}
-    A, B = (_matrix(tensors, names[half]) for half in "AB")
-    if A.shape[1] != B.shape[0]:
-        raise ArtifactError(f"{names['A']} is {shape_text(A)} and {names['B']} {shape_text(B)}: no rank in common")
+    low = {half: _matrix(tensors, name) for half, name in names.items()}
+    rank, width = low["B"].shape
+    if low["A"].shape[1] != rank:
+        raise ArtifactError(f"{names['A']} is {shape_text(low['A'])}, {names['B']} {shape_text(low['B'])}: two ranks")
     alpha = config.doc.get("lora_alpha")
     if not isinstance(alpha, int | float):
         raise ArtifactError(f"lora_alpha is {alpha!r}; it must be a number")
     prompt = SiteTensors(_input(config), _rows(config, tensors))
-    if prompt.values.shape[1] != B.shape[1]:
-        raise ArtifactError(f"{ROWS} is {prompt.values.shape[1]} wide, the offsets are {B.shape[1]}")
-    offsets = SiteModule(prompt.site, "offsets", {"scale": alpha / math.sqrt(A.shape[1])}, {"A": A, "B": B})
+    if prompt.values.shape[1] != width:
+        raise ArtifactError(f"{ROWS} is {prompt.values.shape[1]} wide, the offsets are {width}")
+    offsets = SiteModule(prompt.site, "offsets", {"scale": alpha / math.sqrt(rank)}, low)
     parts: list[Part] = [prompt, offsets]
     return parts + _saved_modules(config, tensors, {ROWS, *names.values()}, "base_model.")
 

@@ -15,7 +15,7 @@ import numpy as np
 from promptology.errors import ArtifactError, UsageError
 from promptology.prompts.arrays import Tensors
 from promptology.prompts.injected import INSIDE
-from promptology.prompts.learned import Demonstrations, Learned, Text
+from promptology.prompts.learned import Demonstrations, Learned, Readout, Text, show_inside
 from promptology.prompts.peft.config import CAUSAL, FEATURES, LORA, P_TUNING, PREFIX, PROMPT, SEQ2SEQ, TASKS
 from promptology.prompts.peft.folder import CONFIG, TENSORS
 from promptology.prompts.peft.layout import join, spread
@@ -76,21 +76,19 @@ def _adapter(learned: Learned) -> Adapter:
     inside: list[Any] = [part for part in learned.parts if isinstance(part, INSIDE)]
     if not inside:
         raise UsageError("export to peft needs learned vectors or weights; this prompt has none, so export it as text")
-    tensors = [part for part in inside if isinstance(part, SiteTensors)]
-    weights = {part.type: part for part in inside if isinstance(part, Weights)}
-    sites = [read_site(part.site) for part in tensors]
-    names = {site.name for site in sites}
-    if any(part.role != "model" for part in inside) or len(tensors) + len(weights) != len(inside):
-        pass
-    elif not tensors and "lora" in weights:
-        return _with_modules(_lora(weights["lora"]), weights.get("full"), "base_model.model.")
-    elif names == {"input"} and len(tensors) == 1 and sites[0].stack != "decoder" and tensors[0].tokens is None:
-        return _with_modules(_prompt(learned, tensors[0]), weights.get("full"), "base_model.")
-    elif names == {"key_value"} and "lora" not in weights:
-        return _with_modules(_prefix(tensors), weights.get("full"), "base_model.")
-    what = "; ".join(
-        line for line in learned.as_text().splitlines() if line.startswith(("[tensors]", "[module]", "[weig"))
-    )
+    tensors = [part for part in inside if isinstance(part, SiteTensors) and part.tokens is None]
+    lora = [part for part in inside if isinstance(part, Weights) and part.type == "lora"]
+    full = [part for part in inside if isinstance(part, Weights) and part.type == "full"]
+    names = {read_site(part.site).place for part in tensors}
+    count = (len(inside) - len(full), len(tensors), len(lora))
+    if all(part.role == "model" for part in inside):
+        if count == (1, 0, 1):
+            return _with_modules(_lora(lora[0]), full, "base_model.model.")
+        if count == (1, 1, 0) and tensors[0].site in ("input", "encoder.input", "text.input"):
+            return _with_modules(_prompt(learned, tensors[0]), full, "base_model.")
+        if count == (len(tensors), len(tensors), 0) and names == {"key_value"}:
+            return _with_modules(_prefix(tensors), full, "base_model.")
+    what = "; ".join(show_inside([part.summary() for part in inside]))
     raise UsageError(
         f"peft has no type for this combination ({what}); it takes one prompt at the input, keys and values of all "
         "layers, or lora"
@@ -175,18 +173,19 @@ def _literal(path: str) -> str:
     return "^" + path.replace(".", r"\.")
 
 
-def _with_modules(adapter: Adapter, full: Weights | None, prefix: str) -> Adapter:
+def _with_modules(adapter: Adapter, full: Sequence[Weights], prefix: str) -> Adapter:
     """Add weights that were trained beside the adapter; peft keeps whole modules by name."""
-    if full is None:
+    if not full:
         return adapter
-    modules = [m for m in full.options.get("modules") or [] if any(f".{m}." in f".{name}" for name in full.arrays)]
-    stray = [name for name in full.arrays if not any(f".{m}." in f".{name}" for m in modules)]
+    arrays = full[0].arrays
+    modules = [m for m in full[0].options.get("modules") or [] if any(f".{m}." in f".{name}" for name in arrays)]
+    stray = [name for name in arrays if not any(f".{m}." in f".{name}" for m in modules)]
     if stray:
         raise UsageError(
             f"peft keeps weights of whole modules beside an adapter; {stray[0]!r} stands in none that is named in the "
             "part's option modules"
         )
-    tensors = {**adapter.tensors, **{prefix + name: value for name, value in full.arrays.items()}}
+    tensors = {**adapter.tensors, **{prefix + name: value for name, value in arrays.items()}}
     return Adapter({**adapter.fields, "modules_to_save": modules}, tensors)
 
 
@@ -194,19 +193,18 @@ def _task(learned: Learned) -> str:
     stacks = {read_site(part.site).stack for part in learned.parts if isinstance(part, SiteTensors)}
     if {"encoder", "decoder"} & stacks:
         return SEQ2SEQ
-    type_ = next((part.type for part in learned.parts if part.kind == "readout"), "answer")  # type: ignore[attr-defined]
-    return CAUSAL if type_ in ("answer", "label-likelihood") else FEATURES
+    readout = learned.part(Readout)
+    return CAUSAL if readout is None or readout.type in ("answer", "label-likelihood") else FEATURES
 
 
 def _left_behind(learned: Learned) -> list[str]:
-    text, shown = learned.part(Text), learned.part(Demonstrations)
+    text, shown, readout = learned.part(Text), learned.part(Demonstrations), learned.part(Readout)
     notes = []
     if text and (text.instruction or text.system):
         notes.append("the text of the prompt is not part of the adapter: put it before the input; README.md holds it")
     if shown and shown.examples:
         notes.append(f"{len(shown.examples)} demonstrations are not part of the adapter")
-    arrays = [part for part in learned.parts if part.kind == "readout" and part.tensors()]
-    if arrays:
+    if readout and readout.arrays:
         notes.append("the trained head is not part of the adapter: it reads hidden states, which peft returns as such")
     return notes
 
