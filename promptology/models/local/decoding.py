@@ -1,7 +1,7 @@
 """Generation, one batch at a time: every request decodes as if it were alone.
 
-Greedy at temperature 0, else the inverse of the distribution at a number that the request's own generator draws, so that
-an answer depends on its request and seed, not on its neighbours. Rows that are finished leave the batch.
+Greedy at temperature 0, else the inverse of the distribution at a number that the request's own generator draws, so
+that an answer depends on its request and seed, not on its neighbours. Rows that are finished leave the batch.
 """
 
 from __future__ import annotations

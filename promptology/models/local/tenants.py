@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from promptology.injection import Filling, Prefix, attach, encode_prefix
 from promptology.models.access import Injected
 from promptology.models.local.body import Body
 from promptology.models.local.decoding import Showing
+
+T = TypeVar("T")
 
 KEPT = 64
 """Learned prompts whose keys and values, or copies on the device, are kept."""
@@ -158,7 +160,7 @@ def _placed(filler: Any, device: Any) -> Any:
     return filler.to(device) if isinstance(filler, Tensor | nn.Module) else filler
 
 
-def _keep(kept: OrderedDict[str, Any], digest: str, value: Any) -> Any:
+def _keep(kept: OrderedDict[str, T], digest: str, value: T) -> T:
     kept[digest] = value
     kept.move_to_end(digest)
     while len(kept) > KEPT:
