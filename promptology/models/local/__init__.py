@@ -1,4 +1,4 @@
-"""transformers models in this process: causal, masked, encoder-decoder, encoder. Torch is loaded with the first model."""
+"""Models of transformers in this process: causal, masked, encoder-decoder, encoder. The first one loads torch."""
 
 from __future__ import annotations
 

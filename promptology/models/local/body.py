@@ -37,7 +37,7 @@ class Body:
 
     - `kind`: causal, masked, seq2seq or encoder; `sites`: what can be attached where
     - `dimension`: width d of the input embeddings; `embeddings`: their table, (V, d), a view of the weights
-    - `norm`: mean length of its rows; `max_tokens`: longest input
+    - `norm`: mean length of its rows; `max_tokens`: longest input; `chat`: messages go through a chat template
     - `lock`: held during forward passes that must not mix with another thread's
     """
 
@@ -66,6 +66,7 @@ class Body:
         self.max_tokens = limit_of(model, tokenizer, max_tokens)
         self.reader = Reader(tokenizer, kind, name=name, chat=chat, limit=self.max_tokens)
         self.reader.check()
+        self.chat = chat
         self.pooling = pooling or {"causal": "last"}.get(kind, "mean")
         self.lock = threading.RLock()
         self.truncated = 0
@@ -98,8 +99,8 @@ class Body:
     def encode(self, messages: Sequence[Message] | str, *, room: int = 0) -> list[int]:
         """Return the tokens of a prompt: messages by the chat template where there is one, a text as it is.
 
-        `room`: positions to leave for virtual tokens. Raises UsageError where a causal model or an encoder-decoder cannot
-        read so much; an encoder reads the beginning, and says so once.
+        `room`: positions to leave for virtual tokens. Raises UsageError where a causal model or an encoder-decoder
+        cannot read so much; an encoder reads the beginning, and says so once.
         """
         (row,) = self.reader.encode_all([messages])
         if len(row) + room > self.max_tokens and self.kind in ("causal", "seq2seq"):
@@ -121,8 +122,8 @@ class Body:
     def continuation(self, messages: Sequence[Message] | str, text: str, *, end: bool = False) -> list[int]:
         """Return the tokens of a continuation behind a prompt; `end`: with the end token.
 
-        Of an encoder-decoder: of the target. Of a masked model: the one token of a label word; UsageError where it falls
-        into several.
+        Of an encoder-decoder: of the target. Of a masked model: the one token of a label word; UsageError where it
+        falls into several.
         """
         return self.reader.continuation(messages, text, end=end)
 
@@ -212,8 +213,8 @@ class Body:
     def target_logprobs(self, prompts: Rows, targets: Rows, *, reduce: str = "sum") -> Tensor:
         """Return log p(target | prompt) in nats, float32 (B,), summed over the target's tokens or their "mean".
 
-        Logits are computed at the target's positions only. Of a masked model a target is one token, at the mask that the
-        prompt holds or that is put behind it.
+        Logits are computed at the target's positions only. Of a masked model a target is one token, at the mask that
+        the prompt holds or that is put behind it.
         """
         if reduce not in ("sum", "mean"):
             raise UsageError(f"reduce is sum or mean, not {reduce!r}")
@@ -262,11 +263,11 @@ class Body:
             yield
 
     def movable(self) -> tuple[str, ...]:
-        """Names of floating-point weights, as in the state dict; quantised ones may not move."""
+        """Return the names of floating-point weights, as in the state dict; quantised ones may not move."""
         return tuple(n for n, p in self.model.named_parameters() if p.is_floating_point() and not _quantised(p))
 
     def parameters(self) -> int:
-        """Number of parameters; a quantised one counts as what it stands for."""
+        """Return the number of parameters; a quantised one counts as what it stands for."""
         return sum(int(getattr(p, "quant_state", p).shape.numel()) for p in self.model.parameters())
 
     def __repr__(self) -> str:

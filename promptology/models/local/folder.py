@@ -1,4 +1,4 @@
-"""Model folders as files: where one lies, what kind of model it holds, whether it is whole. Nothing here needs torch."""
+"""Model folders as files: where one lies, what kind of model it holds, whether it is whole; torch is not needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REACH = 3.0
 
 
 class Pooling(NamedTuple):
-    """How an encoder's folder makes one vector of many: mean, first or last token; longest text in tokens (0: unsaid)."""
+    """How an encoder's folder pools, over the mean, first or last token; its longest text in tokens (0: unsaid)."""
 
     how: str = ""
     max_tokens: int = 0
@@ -60,12 +60,14 @@ def locate(source: str, *, whole: bool = False) -> Path:
         raise UsageError(NEED_LOCAL) from None
     offline = constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT)
     try:
-        return Path(snapshot_download(source, allow_patterns=FILES if whole else ["*.json"], local_files_only=offline))
+        return Path(
+            snapshot_download(source, allow_patterns=list(FILES) if whole else ["*.json"], local_files_only=offline)
+        )
     except Exception as error:  # the hub's client raises many types; the user needs the one line
         if offline:
             how = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
             raise ModelError(
-                f"model {source} is not on this machine and {how}; give a folder, or download it where there is a network"
+                f"model {source} is not on this machine and {how}; give a folder, or download it first"
             ) from None
         raise ModelError(f"cannot get model {source} from the hub: {one_line(error)}") from None
 
@@ -105,9 +107,8 @@ def kind_of(folder: Path, config: dict[str, Any]) -> str:
         return "encoder"
     names = [str(name) for name in config.get("architectures") or ()]
     if "vision_config" in config:
-        raise UsageError(
-            f"{folder.name} ({(names or [config.get('model_type')])[0]}) takes images; tasks with images come later"
-        )
+        what = names[0] if names else config.get("model_type")
+        raise UsageError(f"{folder.name} ({what}) takes images; tasks with images come later")
     return kind_of_names(names or _without_architecture(config), bool(config.get("is_encoder_decoder")))
 
 
@@ -199,7 +200,8 @@ def header_of(file: Path) -> dict[str, Any]:
 
 def fingerprint(folder: Path) -> str:
     """Return what tells a model's files from another's: configuration, tokenizer, and each weight file's size, time
-    and a sample of its bytes, 16 hexadecimal digits."""
+    and a sample of its bytes, 16 hexadecimal digits.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
         if (folder / name).is_file():

@@ -87,8 +87,8 @@ def pick_dtype(asked: str, device: Any) -> str:
 def load(folder: Path, kind: str, *, device: Any, dtype: str, bits: int = 0, trust_code: bool = False) -> Loaded:
     """Return model and tokenizer of a folder, frozen, in evaluation mode, on its device.
 
-    Weights come from safetensors only. `bits`: 4 or 8 through bitsandbytes, 0 for the dtype as it is. Raises ModelError,
-    one line, where a file is missing, cut short or does not fit, UsageError where a setting cannot be used.
+    Weights come from safetensors only. `bits`: 4 or 8 through bitsandbytes, 0 for the dtype as it is. Raises
+    ModelError, one line, where a file is missing, cut short or does not fit, UsageError where a setting cannot be used.
     """
     torch, transformers = torch_modules()
     config = read_config(folder)

@@ -63,7 +63,7 @@ class Reader:
         """Return the tokens of plain texts, at least one each, never cut."""
         if not texts:
             return []
-        rows = self.tokenizer([clean(text) for text in texts], add_special_tokens=special)["input_ids"]
+        rows = self.tokenizer([clean(text) for text in texts], add_special_tokens=special, verbose=False)["input_ids"]
         if self._closes and special:
             rows = [row[:-1] for row in rows]
         return [list(row) or [self.first] for row in rows]
@@ -172,7 +172,7 @@ def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def limit_of(model: Any, tokenizer: Any, asked: int = 0) -> int:
-    """Return the longest input of a model in tokens: what its positions allow, and what its tokenizer or the user says."""
+    """Return the longest input in tokens: what a model's positions allow, and what its tokenizer or the user says."""
     config = model.config
     stated = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
     limits = [int(n) for n in stated if isinstance(n, int) and n > 0][:1]

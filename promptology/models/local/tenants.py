@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from promptology.injection import Filling, Prefix, attach, encode_prefix
 from promptology.models.access import Injected
 from promptology.models.local.body import Body
 from promptology.models.local.decoding import Showing
+
+T = TypeVar("T")
 
 KEPT = 64
 """Learned prompts whose keys and values, or copies on the device, are kept."""
@@ -40,7 +42,21 @@ class Tenants:
 
     def attached(self, injected: Injected | None) -> AbstractContextManager[Any]:
         """Attach all that one request takes into the model."""
+        if injected is not None and self.body.kind == "causal" and self._mixes(injected):
+            with self.body.quiet():
+                prefix = self.prefix(injected)
+            return attach(self.body.model, [], prefixes=[prefix])
         return nullcontext() if injected is None else attach(self.body.model, self.fillings(injected))
+
+    def shares(self, injected: Injected | None, tokens: int) -> bool:
+        """Whether rows of so many tokens may share a beginning under these parts, and give what whole rows would."""
+        window = getattr(self.body.model.config, "sliding_window", None)
+        if not self._can or (window and tokens > window):
+            return False
+        if injected is None or self._mixes(injected):
+            return True
+        # Modules along the stack may count the text's tokens; those in the place of weights cannot.
+        return all(_place(f.site) in ("weight", "linear") for f in injected.fillings)
 
     def virtual(self, injected: Injected | None) -> int:
         """Return how many positions learned tokens take before the text."""
@@ -158,7 +174,7 @@ def _placed(filler: Any, device: Any) -> Any:
     return filler.to(device) if isinstance(filler, Tensor | nn.Module) else filler
 
 
-def _keep(kept: OrderedDict[str, Any], digest: str, value: Any) -> Any:
+def _keep(kept: OrderedDict[str, T], digest: str, value: T) -> T:
     kept[digest] = value
     kept.move_to_end(digest)
     while len(kept) > KEPT:
