@@ -93,7 +93,9 @@ class Holding:
         found = [token for token, child in self.node.children.items() if self._least(child) < room]
         if any(left == 1 and label in self.left for label, left in self.node.text.items()):
             found.append(self.trie.end)
-        return found or self.allowed()
+        if found or room == MANY - 1:
+            return found or [self.trie.end]
+        return self.allowed()
 
     def take(self, token: int) -> None:
         """Go on with a token that was allowed."""
