@@ -39,7 +39,7 @@ def linears(body: Any, targets: Sequence[str]) -> list[Linear]:
                 chosen = _chosen(stack.block, inside, target)
                 if not chosen:
                     there = ", ".join(name for name, _ in inside) or "none"
-                    raise UsageError(f"{body.name}: no linear layer of a block is {target!r}; there are {there}, or all")
+                    raise UsageError(f"{body.name}: a block has no linear layer {target!r}; there are {there}, or all")
                 for module in chosen:
                     found[names[id(module)]] = _sized(names[id(module)], module)
     order = {name: n for n, name in enumerate(names.values())}
@@ -58,7 +58,7 @@ def _chosen(table: Any, inside: Sequence[tuple[str, Any]], target: str) -> list[
 
 
 def _is_linear(module: Any) -> bool:
-    return hasattr(module, "in_features") and hasattr(module, "out_features") or type(module).__name__ == "Conv1D"
+    return (hasattr(module, "in_features") and hasattr(module, "out_features")) or type(module).__name__ == "Conv1D"
 
 
 def _sized(path: str, module: Any) -> Linear:

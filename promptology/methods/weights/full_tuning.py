@@ -93,8 +93,9 @@ class FullTuning:
 
         def learned() -> Learned:
             # A weight that no gradient reaches, such as of a pooler that is not read, need not be kept.
-            moved = {n: p for n, p in theta.items() if not torch.equal(p, base[n].float())} or dict([*theta.items()][:1])
-            found = goal.learned(Weights("full", {}, {n: array(p) for n, p in moved.items()}), method="full-tuning")
+            moved = [name for name, p in theta.items() if not torch.equal(p, base[name].float())] or list(theta)[:1]
+            arrays = {name: array(theta[name]) for name in moved}
+            found = goal.learned(Weights("full", {}, arrays), method="full-tuning")
             return replace(found, roles={**found.roles, "model": "trainable"})
 
         train(

@@ -117,7 +117,9 @@ def spelled(made, tokenizer, most=400):
     return found
 
 
-@pytest.mark.parametrize(("style", "blank", "separator"), [("gpt2", " ", ","), ("gpt2", "", ", "), ("llama", " ", "\n")])
+@pytest.mark.parametrize(
+    ("style", "blank", "separator"), [("gpt2", " ", ","), ("gpt2", "", ", "), ("llama", " ", "\n")]
+)
 def test_answers_fall_into_the_tokens_that_are_trained(style, blank, separator):
     read = reader(style)
     choices = tuple(blank + label for label in LABELS)
