@@ -61,7 +61,10 @@ def save(learned: Learned, folder: str | Path) -> Path:
 
 def is_prompt_folder(folder: str | Path) -> bool:
     """Whether `load` reads this folder: one of ours, or one of PEFT's."""
-    return (Path(folder) / PROMPT).is_file() or is_peft_folder(folder)
+    try:
+        return (Path(folder) / PROMPT).is_file() or is_peft_folder(folder)
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def load(folder: str | Path, signature: Signature | None = None, model: Any = None) -> Learned:
