@@ -83,7 +83,7 @@ def load(folder: str | Path, signature: Signature | None = None, model: Any = No
     _inside(root, path)
     try:
         doc = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(doc, dict) or doc.get("format") != FORMAT:
         found = doc.get("format") if isinstance(doc, dict) else None

@@ -100,12 +100,13 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+# On the left of a RoBERTa's text peft counts pads as positions, which the model itself does not.
+SIDES = [(name, left) for name in KINDS for left in (False, True) if (name, left) != ("roberta", True)]
+
+
 @pytest.mark.parametrize("type_", INPUTS)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "left"), SIDES)
 def test_virtual_tokens_of_peft(bases, tmp_path, name, type_, left):
-    if name == "roberta" and left:
-        pytest.skip("peft gives RoBERTa's text other positions where pads stand before it")
     model = adapted(bases[name], prompt_config(name, **INPUTS[type_]))
     model.save_pretrained(tmp_path)
     learned = pt.load(tmp_path)
