@@ -65,6 +65,6 @@ def _check_offsets(hf_model: Any, site: str, filler: Any) -> None:
         width = table.weight.shape[-1]
         if low.shape[-1] != width:
             raise UsageError(
-                f"site {site}: the offsets are {low.shape[-1]} wide, the model's embeddings are {width}; they belong to "
-                "a model of another size"
+                f"site {site}: the offsets are {low.shape[-1]} wide, the model's embeddings are {width}; they belong "
+                "to a model of another size"
             )
