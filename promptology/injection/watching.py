@@ -9,12 +9,14 @@ model stay as they are: they never learn of these tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from promptology.errors import UsageError
+from promptology.injection.modules import Spans
 
 PREFIX = "promptology_"
 Layers = list[tuple[Tensor, Tensor]]
@@ -62,15 +64,38 @@ class Prefix(NamedTuple):
         return Prefix([(k.detach(), v.detach()) for k, v in self.layers], self.mask, self.stack)
 
 
+@dataclass
+class Pass:
+    """One forward pass of a stack as one attachment sees it: virtual tokens that are really there, and the text.
+
+    `front`: its own virtual tokens; `before`: those of attachments around it, `behind`: of those inside it.
+    """
+
+    front: int
+    spans: Spans
+    before: int = 0
+    behind: int = 0
+
+    @property
+    def text(self) -> int:
+        """Where the text starts."""
+        return self.before + self.front + self.behind
+
+
 class Slot:
     """What one attachment shows to the attention modules of a stack, as a pile: a forward inside another adds to it.
 
-    `cross`: what it shows to attention over an encoder's output, the same for every forward.
+    `cross`: what it shows to attention over an encoder's output, the same for every forward. `passes`: forwards under
+    way; `busy`: whether its own virtual tokens are run alone. `lasting`: virtual tokens that the last output of an
+    encoder holds, and which of them are there.
     """
 
     def __init__(self) -> None:
         self.pile: list[Prefix | None] = []
         self.cross: Prefix | None = None
+        self.passes: list[Pass] = []
+        self.busy = False
+        self.lasting: tuple[int, Tensor | None] = (0, None)
 
     @property
     def prefix(self) -> Prefix | None:
