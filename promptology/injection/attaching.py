@@ -13,6 +13,7 @@ from promptology.errors import UsageError
 from promptology.injection.arch import Sites, find, sites_of
 from promptology.injection.keeping import attached, epoch
 from promptology.injection.prompting import Wiring
+from promptology.injection.replaying import replayable
 from promptology.injection.sites import Filling, Site
 from promptology.injection.watching import WATCHED, Layers, Prefix, Watch, implementation
 
@@ -47,6 +48,7 @@ def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] =
             wiring.connect(undo)
             if sites.stacks[stack].keeps and "decoder" in sites.stacks:
                 wiring.tell_decoder(find(model.base_model, sites.stacks["decoder"].path), undo)
+        replayable(model, undo)
         yield model
 
 

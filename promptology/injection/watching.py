@@ -217,9 +217,6 @@ def _widened(
         mask = (allowed.tril(own - length) if causal and length > 1 else allowed)[None, None]
         if eager:
             mask = _as_bias(mask, query.dtype)
-    if mask.dim() == 2:  # the padding mask of flash attention
-        front = torch.ones((mask.shape[0], before), dtype=mask.dtype, device=mask.device) if seen is None else seen
-        return torch.cat([spread(front, mask.shape[0]).to(mask.dtype), mask], dim=1)
     if seen is None:
         front = torch.ones((1, 1, 1, before), dtype=torch.bool, device=mask.device)
     else:
@@ -260,20 +257,25 @@ def _map(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
 
 
 def implementation(original: str) -> str:
-    """Register the watching form of an attention implementation; return its name."""
+    """Register the watching form of an attention implementation; return its name.
+
+    In place of flash and flex attention stands torch's own (sdpa) while something is attached: they take no mask of
+    their own for each row, and cut what stands in front off by a sliding window.
+    """
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    name = PREFIX + original
+    form = "sdpa" if original.startswith(("flash_attention", "flex_attention")) else original
+    if form not in ("eager", "sdpa"):
+        raise UsageError(
+            f"attention implementation {original!r} cannot be watched; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+    name = PREFIX + form
     if name not in AttentionInterface._global_mapping:
-        eager = original == "eager"
-        function = None if eager else AttentionInterface._global_mapping.get(original)
-        masks = AttentionMaskInterface._global_mapping.get(original)
-        if masks is None or (function is None and not eager):
-            raise UsageError(
-                f"attention implementation {original!r} cannot be watched; load the model with "
-                "attn_implementation='sdpa' or 'eager'"
-            )
-        AttentionInterface.register(name, attend(function or _eager_of, eager))
-        AttentionMaskInterface.register(name, masks)
+        eager = form == "eager"
+        AttentionInterface.register(
+            name, attend(_eager_of if eager else AttentionInterface._global_mapping[form], eager)
+        )
+        AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[form])
     return name
