@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from inspect import signature
 
 import torch
 import transformers
@@ -134,6 +135,11 @@ def heads_of(model):
 def key_values(model, length=4, seed=0):
     """Return keys and values for every layer, each of shape (2, length, heads, d_head)."""
     return [normal(2, length, heads_of(model), SIZE, seed=seed + i, scale=1.0) for i in range(LAYERS)]
+
+
+def cached(model, cache):
+    """Return a cache as an argument, by the name that this version of transformers has for it."""
+    return {"cache" if "cache" in signature(model.base_model.forward).parameters else "past_key_values": cache}
 
 
 def made_of(model):
