@@ -11,7 +11,9 @@ from torch import Tensor
 from promptology.errors import UsageError
 from promptology.run.engine import Run
 
-INITS = ("vocabulary", "text", "classes", "random")
+INITS = ("vocabulary", "text", "classes", "random", "names", "run")
+RUN = 1000
+"""First id of the fixed run of the vocabulary that PTEC fills up with."""
 COMMON = 5000
 """Tokens of lowest id that a vocabulary start draws from: tokenizers number frequent tokens first (Lester et al.)."""
 
@@ -22,7 +24,9 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
     `vocabulary`: embeddings drawn from the 5,000 tokens of lowest id; `text`: embeddings of a text, repeated or cut to
     the length; `classes`: embeddings of the class names (several tokens of one name averaged), the rest from the
     vocabulary; `random`: uniform in +-0.5, whatever the size of the model's embeddings. All but `text` are of
-    Lester et al., arXiv:2104.08691, section 3.2.
+    Lester et al., arXiv:2104.08691, section 3.2. Of PTEC, arXiv:2309.12075: `names`, the tokens of all class names
+    joined by blanks, of too many a random subset in their order, behind too few a fixed run of the vocabulary; `run`,
+    that run alone.
     """
     if length < 1:
         raise UsageError(f"a prompt of {length} virtual tokens has nothing to learn; take a length of 1 or more")
@@ -33,6 +37,13 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
     if init == "random":
         rows = torch.tensor(rng.uniform(-0.5, 0.5, (length, table.shape[1])), dtype=torch.float32)
         return torch.nn.Parameter(rows.to(table.device))
+    if init in ("names", "run"):
+        names = " ".join(run.task.signature.class_names)
+        ids = text_tokens(body, names) if init == "names" and names else []
+        if len(ids) > length:
+            ids = [ids[n] for n in sorted(rng.choice(len(ids), length, replace=False))]
+        ids += [(RUN + n) % len(table) for n in range(length - len(ids))]
+        return torch.nn.Parameter(table[ids].float().clone())
     drawn = torch.as_tensor(rng.choice(ordinary(body), length, replace=True))
     rows = table[drawn.to(table.device)].float().clone()
     if init == "text":
