@@ -12,7 +12,7 @@ from typing import Any
 
 from promptology.data.task import Task
 from promptology.errors import AccessError, SealedSplitError
-from promptology.methods.registry import create, setting_help
+from promptology.methods.registry import create, planned, setting_help
 from promptology.testing.bench import WORKERS, Bench, Trial, models_for
 from promptology.testing.fixtures import Watched, small_task
 from promptology.testing.promises import Checked
@@ -154,13 +154,13 @@ def check_plan(bench: Bench, whole: Trial) -> None:
     checked, method = bench.checked, bench.method
     if not hasattr(method, "plan"):
         return checked.skip("plan", "the method has no plan(task)")
-    planned = _charged(method.plan(bench.task), bench.unit)
+    said = _charged(planned(method, bench.task, bench.models["model"]), bench.unit)
     real = _charged(whole.result.learning, bench.unit)
-    text = f"plan() says {planned} {bench.unit} of learning and it took {real}"
+    text = f"plan() says {said} {bench.unit} of learning and it took {real}"
     if any("the budget ended the search" in w for w in whole.result.warnings):
-        checked.promise(planned > (1 - PLAN_WITHIN) * real, f"{text} when the budget ended it")
-        return checked.skip("plan", f"it says {planned} {bench.unit}, more than the budget here; give smaller settings")
-    checked.promise(abs(planned - real) <= max(2, PLAN_WITHIN * max(planned, real)), text)
+        checked.promise(said > (1 - PLAN_WITHIN) * real, f"{text} when the budget ended it")
+        return checked.skip("plan", f"it says {said} {bench.unit}, more than the budget here; give smaller settings")
+    checked.promise(abs(said - real) <= max(2, PLAN_WITHIN * max(said, real)), text)
     checked.passed("plan")
 
 
