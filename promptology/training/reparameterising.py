@@ -52,8 +52,8 @@ class DirectPrefix(nn.Module):
 class PrefixNetwork(nn.Module):
     """Keys and values start + MLP(rows) of prefix tuning (arXiv:2101.00190, section 4.3).
 
-    `start`: (layers, 2, l, heads, d_head), fixed; `rows`: (l, k), trained; the MLP goes through `mid` with Tanh and ends
-    in layers x 2 x heads x d_head numbers per row. `silent`: its last layer starts at zero.
+    `start`: (layers, 2, l, heads, d_head), fixed; `rows`: (l, k), trained; the MLP has one hidden layer of `mid` with
+    Tanh and gives layers x 2 x heads x d_head numbers per row. `silent`: its last layer starts at zero.
     """
 
     def __init__(self, start: Tensor, rows: Tensor, mid: int, silent: bool) -> None:
