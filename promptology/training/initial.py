@@ -13,7 +13,9 @@ from promptology.errors import UsageError
 from promptology.injection.attaching import watching
 from promptology.run.engine import Run
 
-INITS = ("vocabulary", "text", "classes", "random")
+INITS = ("vocabulary", "text", "classes", "random", "names", "run")
+RUN = 1000
+"""First id of the fixed run of the vocabulary that PTEC fills up with."""
 COMMON = 5000
 """Tokens of lowest id that a vocabulary start draws from: tokenizers number frequent tokens first (Lester et al.)."""
 
@@ -24,7 +26,9 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
     `vocabulary`: embeddings drawn from the 5,000 tokens of lowest id; `text`: embeddings of a text, repeated or cut to
     the length; `classes`: embeddings of the class names (several tokens of one name averaged), the rest from the
     vocabulary; `random`: uniform in +-0.5, whatever the size of the model's embeddings. All but `text` are of
-    Lester et al., arXiv:2104.08691, section 3.2.
+    Lester et al., arXiv:2104.08691, section 3.2. Of PTEC, arXiv:2309.12075: `names`, the tokens of all class names
+    joined by blanks, of too many a random subset in their order, behind too few a fixed run of the vocabulary; `run`,
+    that run alone.
     """
     if length < 1:
         raise UsageError(f"a prompt of {length} virtual tokens has nothing to learn; take a length of 1 or more")
@@ -42,11 +46,18 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
 
 
 def word_ids(run: Run, body: Any, length: int, init: str, text: str = "") -> list[int]:
-    """Return `length` tokens: of a text, repeated or cut, where `init` is "text", else drawn from the vocabulary."""
+    """Return the tokens that a start is made of: of a text, of the class names, else drawn from the vocabulary."""
+    rng = run.rng("virtual tokens")
     if init == "text":
         ids = text_tokens(body, text)
         return [ids[i % len(ids)] for i in range(length)]
-    drawn: list[int] = run.rng("virtual tokens").choice(ordinary(body), length, replace=True).tolist()
+    if init in ("names", "run"):
+        names = " ".join(run.task.signature.class_names)
+        ids = text_tokens(body, names) if init == "names" and names else []
+        if len(ids) > length:
+            ids = [ids[n] for n in sorted(rng.choice(len(ids), length, replace=False))]
+        return [*ids, *((RUN + n) % len(body.embeddings) for n in range(length - len(ids)))]
+    drawn: list[int] = rng.choice(ordinary(body), length, replace=True).tolist()
     return drawn
 
 
