@@ -47,8 +47,8 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (any causal, '
-            'masked, encoder-decoder or encoder of transformers), "simulated:WORLD", "module:function" or a plug-in\'s.',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
+            'masked, encoder-decoder, encoder of transformers), "simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None

@@ -130,13 +130,12 @@ class Body:
     def padded(self, rows: Rows, left: bool = False) -> tuple[Tensor, Tensor]:
         """Return token ids and mask, int64 (B, n), padded on the right or on the left."""
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self.reader.pad, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for n, row in enumerate(rows):
-            at = slice(longest - len(row), longest) if left else slice(0, len(row))
-            ids[n, at] = torch.tensor(row, dtype=torch.long)
-            mask[n, at] = 1
-        return ids.to(self.device), mask.to(self.device)
+        filled = [[self.reader.pad] * (longest - len(row)) for row in rows]
+        whole = [[*f, *row] if left else [*row, *f] for f, row in zip(filled, rows, strict=True)]
+        lengths = torch.tensor([len(row) for row in rows])[:, None]
+        places = torch.arange(longest)[None]
+        mask = (places >= longest - lengths if left else places < lengths).long()
+        return torch.tensor(whole, dtype=torch.long).to(self.device), mask.to(self.device)
 
     # Forward passes
 
