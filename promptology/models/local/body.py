@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from promptology.errors import ModelError, UsageError
 from promptology.injection import sites_of
+from promptology.injection.modules import answers_at
 from promptology.models.access import Message
 from promptology.models.local.reading import Reader, clean, limit_of
 
@@ -21,6 +23,8 @@ log = logging.getLogger("promptology")
 NORM_ROWS = 5000
 """Rows of the embedding table, at most, whose mean length is `norm`."""
 Rows = Sequence[Sequence[int]]
+_LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""One lock per torch model, however often it was opened: what is attached, is attached to the model."""
 
 
 class Hidden(NamedTuple):
@@ -68,7 +72,7 @@ class Body:
         self.reader.check()
         self.chat = chat
         self.pooling = pooling or {"causal": "last"}.get(kind, "mean")
-        self.lock = threading.RLock()
+        self.lock = _LOCKS.setdefault(model, threading.RLock())
         self.truncated = 0
         self._norm: float | None = None
         self._swap = _head_slot(model, kind)
@@ -241,7 +245,8 @@ class Body:
             first = [len(self.start) - 1] * len(targets)
         else:
             rows = [[*prompt, *target[:-1]] for prompt, target in zip(prompts, targets, strict=True)]
-            states = self.hidden(rows).states
+            with answers_at([len(prompt) for prompt in prompts]):
+                states = self.hidden(rows).states
             first = [len(prompt) - 1 for prompt in prompts]
         owner = [n for n, count in enumerate(counts) for _ in range(count)]
         place = [at + k for at, count in zip(first, counts, strict=True) for k in range(count)]
