@@ -54,6 +54,8 @@ def apply(
         float | None, typer.Option("--timeout", help="Seconds until a request counts as hung (default 120).")
     ] = None,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="What a local model computes in.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
@@ -65,7 +67,8 @@ def apply(
     if not model:
         wanted = verb(learned.roles.get("model", "generates"))
         raise UsageError(f"apply needs --model; the prompt wants a model that {wanted}")
-    bound = opened(model, {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env})
+    settings = {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env}
+    bound = opened(model, {**settings, "device": device, "dtype": dtype})
     fields = [f.name for f in learned.signature.fields]
     if input is None and not texts:
         raise UsageError("apply needs texts or --input FILE")

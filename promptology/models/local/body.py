@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ log = logging.getLogger("promptology")
 NORM_ROWS = 5000
 """Rows of the embedding table, at most, whose mean length is `norm`."""
 Rows = Sequence[Sequence[int]]
+_LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""One lock per torch model, however often it was opened: what is attached, is attached to the model."""
 
 
 class Hidden(NamedTuple):
@@ -69,7 +72,7 @@ class Body:
         self.reader.check()
         self.chat = chat
         self.pooling = pooling or {"causal": "last"}.get(kind, "mean")
-        self.lock = threading.RLock()
+        self.lock = _LOCKS.setdefault(model, threading.RLock())
         self.truncated = 0
         self._norm: float | None = None
         self._swap = _head_slot(model, kind)
@@ -131,13 +134,12 @@ class Body:
     def padded(self, rows: Rows, left: bool = False) -> tuple[Tensor, Tensor]:
         """Return token ids and mask, int64 (B, n), padded on the right or on the left."""
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self.reader.pad, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for n, row in enumerate(rows):
-            at = slice(longest - len(row), longest) if left else slice(0, len(row))
-            ids[n, at] = torch.tensor(row, dtype=torch.long)
-            mask[n, at] = 1
-        return ids.to(self.device), mask.to(self.device)
+        filled = [[self.reader.pad] * (longest - len(row)) for row in rows]
+        whole = [[*f, *row] if left else [*row, *f] for f, row in zip(filled, rows, strict=True)]
+        lengths = torch.tensor([len(row) for row in rows])[:, None]
+        places = torch.arange(longest)[None]
+        mask = (places >= longest - lengths if left else places < lengths).long()
+        return torch.tensor(whole, dtype=torch.long).to(self.device), mask.to(self.device)
 
     # Forward passes
 
