@@ -156,6 +156,7 @@ class Wiring:
         self.prompts, self.shown = self._prompts(), self._shown()
         prefix, front = self._prefix(inputs.past), 0
         if self.prompts and not self.stack.causal:
+            self._check_inner(inner)
             front = inputs.prepend(self.prompts)
             if inputs.past == 0:
                 self.slot.lasting = front, inputs.prompt_mask
@@ -165,7 +166,7 @@ class Wiring:
         for other in inner:
             other.before += front
         self.slot.pile.append(_joined(before))
-        self.slot.passes.append(Pass(front, spans, behind=behind))
+        self.slot.passes.append(Pass(front, spans, behind=behind, ragged=inputs.prompt_mask is not None))
         return (), inputs.given
 
     def _inner(self) -> list[Pass]:
@@ -173,6 +174,14 @@ class Wiring:
         stop = None if self.watch.limit is None else self.watch.limit + 1
         slots = self.watch.slots[self.index + 1 : stop]
         return [slot.passes[-1] for slot in slots if slot.passes and not slot.busy]
+
+    def _check_inner(self, inner: Sequence[Pass]) -> None:
+        """Refuse a gap between this prompt and the one inside it, where distances between columns count."""
+        if self.stack.positions == "none" and any(one.ragged for one in inner):
+            raise UsageError(
+                f"a prompt around prompts of different lengths, in a stack with relative positions ({self.stack.name}): "
+                "join the two along their length"
+            )
 
     def _leave(self, module: Any, args: Any, kwargs: Any, out: Any) -> Any:
         if self.idle or not self.slot.passes:
