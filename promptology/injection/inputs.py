@@ -15,7 +15,6 @@ from promptology.injection.filling import Rows, padded
 from promptology.injection.modules import Spans
 from promptology.injection.watching import spread
 
-
 CACHES = ("cache", "past_key_values")
 """Names of the argument that holds a cache, over the versions of transformers."""
 

@@ -179,7 +179,7 @@ class Wiring:
         """Refuse a gap between this prompt and the one inside it, where distances between columns count."""
         if self.stack.positions == "none" and any(one.ragged for one in inner):
             raise UsageError(
-                f"a prompt around prompts of different lengths, in a stack with relative positions ({self.stack.name}): "
+                f"a prompt around prompts of different lengths, in stack {self.stack.name!r} with relative positions: "
                 "join the two along their length"
             )
 
@@ -258,7 +258,7 @@ class Wiring:
             front, seen = self.slot.lasting
             if not front or hidden is None:
                 return args, kwargs
-            if mask is None and seen is not None:
+            if mask is None and any(slot.lasting[1] is not None for slot in self.watch.slots):
                 every = sum(slot.lasting[0] for slot in self.watch.slots)
                 mask = torch.ones((hidden.shape[0], hidden.shape[1] - every), dtype=torch.long, device=hidden.device)
             if mask is not None and mask.dim() == 2 and hidden.shape[1] >= mask.shape[1] + front:

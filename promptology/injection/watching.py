@@ -146,6 +146,9 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
         layer, cross = watch.layer[id(module)], id(module) in watch.crosses
         if watch.record is not None and not cross:
             watch.record[layer] = key, value
+        # Without a mask sdpa asks this flag; eager attention then lets every token see all.
+        flag = kwargs.get("is_causal")
+        causal = not eager and bool(getattr(module, "is_causal", True) if flag is None else flag)
         slots = watch.slots if watch.limit is None else watch.slots[: watch.limit + 1]
         before_rows = [slot.cross if cross else slot.prefix for slot in slots]
         prefixes = [prefix for prefix in before_rows if prefix is not None]
@@ -156,15 +159,13 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
             biased = kwargs.get("position_bias") is not None
             if biased and seen is not None:
                 key, value, seen = _adjoining(key, value, seen)
-            causal = kwargs.get("is_causal")
-            causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
             attention_mask = _widened(attention_mask, before, seen, query, own, causal, eager)
             if biased:
                 past = next((slot.passes[-1].spans.past for slot in slots if slot.passes), 0)
                 kwargs["position_bias"] = _bias(None if cross else watch, kwargs["position_bias"], before, own, past)
         out = inner(module, query, key, value, attention_mask, *args, **kwargs)
         if watch.maps is not None and not cross:
-            watch.maps[layer] = _map(query, key, attention_mask, kwargs, getattr(module, "is_causal", False))
+            watch.maps[layer] = _map(query, key, attention_mask, kwargs, causal)
         return out
 
     return shown

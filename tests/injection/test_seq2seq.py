@@ -116,7 +116,7 @@ def test_a_prompt_around_ragged_ones_would_leave_gaps(model):
     with (
         attach(model, [Filling("encoder.input", PROMPT)]),
         attach(model, [Filling("encoder.input", RAGGED)]),
-        pytest.raises(UsageError, match="relative positions.*join the two along their length"),
+        pytest.raises(UsageError, match="relative positions: join the two along their length"),
     ):
         model.get_encoder()(ids, attention_mask=mask)
 
