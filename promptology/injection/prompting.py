@@ -286,7 +286,7 @@ class Wiring:
         """Put deep virtual tokens in the place of those that come from the block below."""
         deep = spread(filler if filler.dim() == 3 else filler[None], hidden.shape[0]).to(hidden.dtype)
         if self.stack.causal:
-            return deep if self.slot.busy else hidden
+            return deep if self.slot.busy and self.watch.limit == self.index else hidden
         this = self.slot.passes[-1] if self.slot.passes else None
         if this is None or not this.front:
             return hidden

@@ -178,6 +178,24 @@ def test_deep_prompts_per_row(kind, model_of):
             assert apart(found[i : i + 1], model(ids[i : i + 1]).logits) < NEAR
 
 
+@two
+@pytest.mark.parametrize("kept", [False, True])
+def test_nested_deep_prompts(kept, kind, model_of):
+    """Each takes the place of its own virtual tokens; the inner ones read the outer ones as these are there."""
+    model, inner = model_of(kind), normal(3, WIDTH, seed=3)
+    deep, deeper = normal(5, WIDTH, seed=4), normal(3, WIDTH, seed=5)
+    ids = token_ids(model)
+    with attach(model, [Filling("input", torch.cat([PROMPT, inner])), Filling("layer[1]", torch.cat([deep, deeper]))]):
+        expected = model(ids).logits
+    with (
+        torch.set_grad_enabled(not kept),
+        attach(model, [Filling("input", PROMPT), Filling("layer[1]", deep)]),
+        attach(model, [Filling("input", inner), Filling("layer[1]", deeper)]),
+    ):
+        for _ in range(2):
+            assert apart(model(ids).logits, expected) < NEAR
+
+
 @every
 @ways
 def test_gradients_equal_those_of_prepending(kind, attention, model_of):

@@ -111,7 +111,10 @@ def _kind(model: Any, table: tuple[Stack, ...]) -> str:
 def find(module: Any, path: str) -> Any:
     """Return the submodule at a dotted path, the module itself for an empty one, None where it is not there."""
     for name in path.split(".") if path else ():
-        module = module[int(name)] if name.isdigit() else getattr(module, name, None)
+        if name.isdigit() and hasattr(module, "__len__"):
+            module = module[int(name)] if int(name) < len(module) else None
+        else:
+            module = getattr(module, name, None)
         if module is None:
             return None
     return module
