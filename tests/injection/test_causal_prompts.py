@@ -99,6 +99,29 @@ def test_prompts_of_different_lengths(kind, attention, side, model_of):
 
 
 @two
+@ways
+@pytest.mark.parametrize("gradients", [True, False])
+def test_some_rows_without_a_prompt(kind, attention, gradients, model_of):
+    model = model_of(kind, attention=attention)
+    ids = token_ids(model)
+    with torch.set_grad_enabled(gradients), attach(model, [Filling("input", [PROMPT, PROMPT[:0], PROMPT[:2]])]):
+        found = model(ids).logits
+    assert apart(found[1:2], model(ids[1:2]).logits) < NEAR
+    assert apart(found[:1], prepended(model, PROMPT, ids[:1])) < NEAR
+    assert apart(found[2:], prepended(model, PROMPT[:2], ids[2:])) < NEAR
+
+
+@two
+def test_gradients_with_some_rows_without_a_prompt(kind, model_of):
+    model, prompt, empty = model_of(kind), PROMPT.clone().requires_grad_(), PROMPT[:0].clone().requires_grad_()
+    ids = token_ids(model)
+    with attach(model, [Filling("input", [prompt, empty, PROMPT])]):
+        model(ids).logits[:2].square().mean().backward()
+    assert bool(prompt.grad.isfinite().all())
+    assert float(prompt.grad.norm()) > 0
+
+
+@two
 def test_nested_and_listed_prompts_are_joined(kind, model_of):
     model, inner = model_of(kind), normal(3, WIDTH, seed=3)
     ids = token_ids(model)

@@ -92,6 +92,19 @@ def test_prompts_of_different_lengths(kind, attention, side, model_of):
 
 
 @both
+@ways
+def test_some_rows_without_a_prompt(kind, attention, model_of):
+    model = model_of(kind, attention=attention)
+    ids, mask = batch_of(model)
+    with attach(model, [Filling("input", [PROMPT, PROMPT[:0], PROMPT[:2]])]):
+        found = model(ids, attention_mask=mask).logits
+    plain = model(ids, attention_mask=mask).logits
+    assert apart(found[1:2], plain[1:2], mask[1:2]) < NEAR
+    assert apart(found[:1], prepended(model, PROMPT, ids[:1], mask[:1])) < NEAR
+    assert apart(found[2:], prepended(model, PROMPT[:2], ids[2:], mask[2:])) < NEAR
+
+
+@both
 def test_given_positions_move_behind_the_prompt(kind, model_of):
     model = model_of(kind)
     ids, mask = batch_of(model, None)

@@ -41,6 +41,8 @@ class Sites:
         if site.layer >= count:
             raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         why = self.missing.get(f"{stack}.{site.place}")
+        if site.place == "cross_key_value" and not self.stacks[stack].block.cross:
+            why = "it has no cross-attention"
         if why:
             raise UsageError(f"site {text!r} is missing in this model: {why}")
         return site._replace(stack=stack)
@@ -53,6 +55,8 @@ class Sites:
 
 def sites_of(model: Any) -> Sites:
     """Return the sites of a transformers model. An unknown architecture offers what generic hooks can give."""
+    if not hasattr(model, "config") or not hasattr(model, "base_model"):
+        raise UsageError(f"attach takes a transformers model, not a {type(model).__name__}")
     kind = str(getattr(model.config, "model_type", ""))
     base = model.base_model
     table = TABLES.get(kind) or generic(base)
