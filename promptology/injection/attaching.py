@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from promptology.errors import UsageError
@@ -167,8 +168,19 @@ def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
     for m in model.modules():
         for key, parameter in m._parameters.items():
             if parameter is old:
-                m._parameters[key] = value
+                m._parameters[key] = value.to(old.dtype)
                 undo.callback(m._parameters.__setitem__, key, old)
+                if value.dtype != old.dtype:
+                    undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
+
+
+def _recast(key: str, value: Tensor, dtype: torch.dtype) -> Callable[..., None]:
+    """Return a hook that casts a tensor anew at every call, as an optimiser may have changed it."""
+
+    def hook(module: Any, args: tuple[Any, ...]) -> None:
+        module._parameters[key] = value.to(dtype)
+
+    return hook
 
 
 def _behind(model: Any, path: str, filler: Any, undo: ExitStack) -> None:
@@ -176,6 +188,8 @@ def _behind(model: Any, path: str, filler: Any, undo: ExitStack) -> None:
     layer = find(model, path)
     if layer is None:
         raise UsageError(f"site linear:{path}: this model has no such layer")
+    if not (hasattr(layer, "in_features") or type(layer).__name__ == "Conv1D"):
+        raise UsageError(f"site linear:{path}: it is a {type(layer).__name__}, not a linear layer")
     if not isinstance(filler, nn.Module):
         raise UsageError(f"site linear:{path} takes a module, not a {type(filler).__name__}")
     _check_lora(layer, path, filler)
