@@ -15,8 +15,8 @@ from torch import Tensor
 
 from promptology.models.access import Answer, Request
 from promptology.models.local.body import Body
-from promptology.models.local.trie import Trie, held
 from promptology.models.local.caches import cache_name, cache_of, takes
+from promptology.models.local.trie import Trie, held
 
 SLACK = 4
 """Tokens beyond the bytes of a stop mark that may hold its first and last characters."""
