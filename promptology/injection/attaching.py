@@ -165,10 +165,12 @@ def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
             f"site weight:{name}: the weight has shape {tuple(old.shape)}, what was learned {tuple(value.shape)}; "
             "it belongs to a model of another size"
         )
+    # Weights are kept in float32 while they are trained, whatever the model computes in.
+    placed = value.to(device=old.device, dtype=old.dtype)
     for m in model.modules():
         for key, parameter in m._parameters.items():
             if parameter is old:
-                m._parameters[key] = value.to(old.dtype)
+                m._parameters[key] = placed
                 undo.callback(m._parameters.__setitem__, key, old)
                 if value.dtype != old.dtype:
                     undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
