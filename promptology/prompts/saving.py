@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from promptology.errors import ArtifactError, UsageError
-from promptology.prompts.learned import Learned, Tensors
+from promptology.prompts.arrays import Tensors
+from promptology.prompts.learned import Learned
 
 FORMAT = 1
 PROMPT = "prompt.json"

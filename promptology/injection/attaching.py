@@ -1,0 +1,216 @@
+"""Attaching learned parts to a torch model, and taking them off without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from promptology.errors import UsageError
+from promptology.injection.arch import Sites, find, sites_of
+from promptology.injection.prompting import Wiring
+from promptology.injection.sites import Filling, Site
+from promptology.injection.watching import WATCHED, Layers, Prefix, Watch, implementation
+
+
+@contextmanager
+def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] = ()) -> Iterator[Any]:
+    """Attach learned parts to a transformers model: its `forward` and `generate` work with them inside the block.
+
+    Attachments nest (an inner prompt stands nearer to the text) and repeat. Afterwards the model is as it was:
+    parameters, buffers, hooks and mode. Gradients flow to fillers that require them. Raises UsageError, one line, for a
+    site that the model lacks or a filler that does not fit it.
+    """
+    sites = sites_of(model)
+    plan: dict[str, list[tuple[Site, Any]]] = {}
+    for filling in fillings:
+        site = sites.resolve(filling.site)
+        plan.setdefault(site.stack, []).append((site, filling.filler))
+    main = next(reversed(sites.stacks))
+    shown: dict[str, list[Prefix]] = {}
+    for prefix in prefixes:
+        shown.setdefault(prefix.stack or main, []).append(prefix)
+    with ExitStack() as undo:
+        _Epoch.now += 1
+        for site, filler in plan.pop("", []):
+            (_swap if site.place == "weight" else _behind)(model, site.name, filler, undo)
+        wired: dict[str, Wiring] = {}
+        for stack in dict.fromkeys((*plan, *shown)):
+            watch = undo.enter_context(watching(model, sites, stack))
+            own = plan.get(stack, [])
+            wired[stack] = Wiring(model, sites.stacks[stack], watch, own, shown.get(stack, ()), lambda: _Epoch.now)
+        for stack, wiring in wired.items():
+            wiring.connect(undo)
+            if sites.stacks[stack].keeps and "decoder" in sites.stacks:
+                wiring.tell_decoder(find(model.base_model, sites.stacks["decoder"].path), undo)
+        try:
+            yield model
+        finally:
+            _Epoch.now += 1
+
+
+class _Epoch:
+    """Counts attachments, so that keys and values computed under others are not used again."""
+
+    now = 0
+
+
+def encode_prefix(
+    model: Any,
+    input_ids: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+) -> Prefix:
+    """Run tokens that stand before others through a causal stack once, and return their keys and values.
+
+    `input_ids`: (rows, l), or `inputs_embeds`: (rows, l, d); `attention_mask`: (rows, l), padding on the right. Under
+    attachments the tokens see what these put before them, and the prefix holds the tokens alone. Gradients flow where
+    they are enabled. Raises UsageError for a model without one causal stack, whose tokens would see what follows.
+    """
+    sites = sites_of(model)
+    name, stack = next(iter(sites.stacks.items()))
+    if len(sites.stacks) > 1 or not stack.causal:
+        raise UsageError(f"a {sites.kind} model reads its input in both directions, so no prefix of it can be shared")
+    given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+    with watching(model, sites, name) as watch:
+        module = find(model.base_model, stack.path)
+        layers = record(module, watch, **{k: v for k, v in given.items() if v is not None})
+    mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
+    return Prefix(layers, mask, name)
+
+
+def record(module: Any, watch: Watch, **inputs: Any) -> Layers:
+    """Run a stack and return the keys and values of its own tokens, layer by layer."""
+    outer, watch.record = watch.record, {}
+    try:
+        module(**inputs, use_cache=False)
+        found = watch.record
+    finally:
+        watch.record = outer
+    return [found[i] for i in range(watch.depth)]
+
+
+_OPEN: dict[tuple[int, str], tuple[Watch, int]] = {}
+_SWAPPED: dict[int, tuple[Any, str, int]] = {}
+
+
+@contextmanager
+def watching(model: Any, sites: Sites, stack: str) -> Iterator[Watch]:
+    """Watch the attention of a stack for as long as the block lasts; nested blocks share one watch."""
+    key = (id(model), stack)
+    watch, users = _OPEN.get(key, (None, 0))
+    watch = watch or _watch(model, sites, stack)
+    _OPEN[key] = watch, users + 1
+    configs = {id(m.config): m.config for m in watch.modules if hasattr(m, "config")}
+    try:
+        for id_, config in configs.items():
+            _, original, count = _SWAPPED.get(id_, (config, config._attn_implementation, 0))
+            config._attn_implementation_internal = implementation(original)
+            _SWAPPED[id_] = config, original, count + 1
+        WATCHED.update((id(m), watch) for m in watch.modules)
+        yield watch
+    finally:
+        for id_, config in configs.items():
+            if id_ not in _SWAPPED:
+                continue
+            _, original, count = _SWAPPED.pop(id_)
+            if count > 1:
+                _SWAPPED[id_] = config, original, count - 1
+            else:
+                config._attn_implementation_internal = original
+        watch, users = _OPEN.pop(key)
+        if users > 1:
+            _OPEN[key] = watch, users - 1
+        else:
+            for m in watch.modules:
+                WATCHED.pop(id(m), None)
+
+
+def _watch(model: Any, sites: Sites, name: str) -> Watch:
+    stack = sites.stacks[name]
+    blocks = find(model.base_model, ".".join(p for p in (stack.path, stack.layers) if p))
+    cores = [find(block, stack.block.core) for block in blocks or ()] if stack.block.core else []
+    cores = [core for core in cores if core is not None]
+    crosses = [find(block, stack.block.cross) for block in blocks or ()] if stack.block.cross else []
+    first = cores[0] if cores else None
+    bias = _bias_of(first) if stack.positions == "none" and first is not None else None
+    return Watch(cores, bias, [c for c in crosses if c is not None])
+
+
+def _bias_of(first: Any) -> Callable[[int, int, int], Tensor] | None:
+    """Return the function for relative positions, which the first block of a T5 stack has for all."""
+    compute = getattr(first, "compute_bias", None)
+    if compute is None:
+        return None
+    device = next(first.parameters()).device
+    return lambda queries, keys, past: compute(queries, keys, device=device, past_seen_tokens=past)
+
+
+def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
+    """Let a tensor stand in the place of a parameter, wherever the model holds that parameter."""
+    if not isinstance(value, Tensor):
+        raise UsageError(f"site weight:{name} takes a tensor, not a {type(value).__name__}")
+    path, _, leaf = name.rpartition(".")
+    owner = find(model, path)
+    old = owner._parameters.get(leaf) if owner is not None else None
+    if old is None:
+        raise UsageError(f"site weight:{name}: this model has no such weight")
+    if old.shape != value.shape:
+        raise UsageError(
+            f"site weight:{name}: the weight has shape {tuple(old.shape)}, what was learned {tuple(value.shape)}; "
+            "it belongs to a model of another size"
+        )
+    for m in model.modules():
+        for key, parameter in m._parameters.items():
+            if parameter is old:
+                m._parameters[key] = value
+                undo.callback(m._parameters.__setitem__, key, old)
+
+
+def _behind(model: Any, path: str, filler: Any, undo: ExitStack) -> None:
+    """Put a module behind a linear layer."""
+    layer = find(model, path)
+    if layer is None:
+        raise UsageError(f"site linear:{path}: this model has no such layer")
+    if not isinstance(filler, nn.Module):
+        raise UsageError(f"site linear:{path} takes a module, not a {type(filler).__name__}")
+    _check_lora(layer, path, filler)
+
+    def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        changed: Tensor = filler(args[0], out)
+        return changed
+
+    undo.callback(layer.register_forward_hook(hook).remove)
+
+
+def _check_lora(layer: Any, path: str, filler: Any) -> None:
+    A, B = getattr(filler, "A", None), getattr(filler, "B", None)
+    weight = getattr(layer, "weight", None)
+    if A is None or B is None or weight is None or weight.dim() != 2 or not weight.is_floating_point():
+        return
+    conv1d = type(layer).__name__ == "Conv1D"  # GPT-2 keeps its weights transposed
+    size = tuple(weight.shape) if conv1d else tuple(weight.shape)[::-1]
+    if (A.shape[1], B.shape[0]) != size:
+        raise UsageError(
+            f"site linear:{path}: the layer maps {size[0]} to {size[1]}, what was learned {A.shape[1]} to "
+            f"{B.shape[0]}; it belongs to a model of another size"
+        )
+
+
+def detached(model: Any) -> bool:
+    """Whether nothing is attached to a model."""
+    return not any(key[0] == id(model) for key in _OPEN)
+
+
+@contextmanager
+def frozen_mode(model: Any) -> Iterator[None]:
+    """Keep a model in eval mode for as long as the block lasts; the mode of every module is restored."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode

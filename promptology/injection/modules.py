@@ -1,0 +1,100 @@
+"""Modules that a saved prompt may hold, found by name: low-rank offsets of input embeddings, and LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from promptology.errors import ArtifactError
+
+
+class Spans(NamedTuple):
+    """Where the tokens of a batch stand.
+
+    `positions`: index of each token within its row's text, int64, shape (rows, n), -1 at padding. `past`: how many
+    tokens a cache holds already: above 0 the tokens of this step were generated.
+    """
+
+    positions: Tensor
+    past: int = 0
+
+
+Make = Callable[[Mapping[str, Any], Mapping[str, Tensor]], nn.Module]
+MODULES: dict[str, Make] = {}
+
+
+def module(name: str) -> Callable[[Make], Make]:
+    """Register what makes a module of options and tensors under a name."""
+
+    def register(make: Make) -> Make:
+        MODULES[name] = make
+        return make
+
+    return register
+
+
+class Offsets(nn.Module):
+    """Low-rank offsets of input embeddings by position: E(x)_t + scale (A B)_t (DePT, arXiv:2309.05173).
+
+    `A`: (s, r), `B`: (r, d). Tokens at positions of s or beyond, padding and generated tokens get none.
+    """
+
+    def __init__(self, A: Tensor, B: Tensor, scale: float) -> None:
+        super().__init__()
+        self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
+
+    def forward(self, hidden: Tensor, spans: Spans, batch: Mapping[str, Any]) -> Tensor:
+        """Return the embeddings (rows, n, d) with their offsets added."""
+        if spans.past:
+            return hidden
+        length = min(self.A.shape[0], int(spans.positions.max()) + 1)
+        if length <= 0:
+            return hidden
+        rows = self.scale * (self.A[:length] @ self.B)
+        inside = (spans.positions >= 0) & (spans.positions < length)
+        added = rows[spans.positions.clamp(0, length - 1)] * inside.unsqueeze(-1)
+        return hidden + added.to(hidden.dtype)
+
+
+@module("offsets")
+def offsets(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Make low-rank offsets; options: scale."""
+    A, B = _two(tensors, "A", "B", "offsets")
+    return Offsets(A, B, float(options.get("scale", 1.0)))
+
+
+class Lora(nn.Module):
+    """A low-rank addition behind a linear layer: out + scale (x A^T) B^T (arXiv:2106.09685).
+
+    `A`: (r, in), `B`: (out, r), scale = alpha / r.
+    """
+
+    def __init__(self, A: Tensor, B: Tensor, scale: float) -> None:
+        super().__init__()
+        self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """Return the layer's output (..., out) with the addition."""
+        low = nn.functional.linear(x.to(self.A.dtype), self.A)
+        return out + (self.scale * nn.functional.linear(low, self.B)).to(out.dtype)
+
+
+@module("lora")
+def lora(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Make a low-rank addition; options: alpha."""
+    A, B = _two(tensors, "A", "B", "lora")
+    return Lora(A, B, float(options.get("alpha", A.shape[0])) / A.shape[0])
+
+
+def _two(tensors: Mapping[str, Tensor], first: str, second: str, name: str) -> tuple[Tensor, Tensor]:
+    try:
+        A, B = tensors[first], tensors[second]
+    except KeyError as error:
+        raise ArtifactError(f"module {name!r} lacks its tensor {error}") from None
+    ranks = (A.shape[1], B.shape[0]) if name == "offsets" else (A.shape[0], B.shape[1])
+    if A.dim() != 2 or B.dim() != 2 or ranks[0] != ranks[1]:
+        raise ArtifactError(f"module {name!r}: shapes {tuple(A.shape)} and {tuple(B.shape)} have no rank in common")
+    return A.to(torch.float32), B.to(torch.float32)

@@ -1,0 +1,337 @@
+"""What one attachment does to one stack: prompts before the text, offsets in it, modules along it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from promptology.errors import UsageError
+from promptology.injection.arch import find
+from promptology.injection.arch.table import Stack
+from promptology.injection.filling import key_values, padded, rows_of
+from promptology.injection.inputs import Inputs
+from promptology.injection.modules import Spans
+from promptology.injection.sites import Site
+from promptology.injection.watching import Prefix, Slot, Watch, spread
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Pass(NamedTuple):
+    """One forward pass of the stack: virtual tokens that were really prepended, and where the text's tokens stand."""
+
+    front: int
+    spans: Spans
+
+
+class Wiring:
+    """Hooks of one attachment on one stack."""
+
+    def __init__(
+        self,
+        model: Any,
+        stack: Stack,
+        watch: Watch,
+        fillings: Sequence[tuple[Site, Any]],
+        prefixes: Sequence[Prefix],
+        epoch: Callable[[], int],
+    ) -> None:
+        self.stack, self.watch, self.epoch = stack, watch, epoch
+        self.module = find(model.base_model, stack.path)
+        self.config = self.module.config
+        self.blocks = find(self.module, stack.layers)
+        self.names = [n for n in inspect.signature(self.module.forward).parameters if n not in ("args", "kwargs")]
+        self.at: dict[str, list[tuple[Site, Any]]] = {}
+        for site, filler in fillings:
+            self.at.setdefault(site.place, []).append((site, filler))
+        inputs = [filler for _, filler in self.at.get("input", [])]
+        self.changes = [f for f in inputs if isinstance(f, nn.Module)]
+        name = str(self.at["input"][0][0]) if inputs else ""
+        self.prompts = [rows_of(f, self.width, name) for f in inputs if not isinstance(f, nn.Module)]
+        self.slot = Slot()
+        depth, heads = len(self.blocks), self._heads()
+        self.shown = [*prefixes, *key_values(self.at.get("key_value", ()), depth, heads, stack.name)]
+        cross = key_values(self.at.get("cross_key_value", ()), depth, heads, stack.name)
+        self.slot.cross = cross[0] if cross else None
+        self.passes: list[Pass] = []
+        self.busy = False
+        self.kept: tuple[Any, Prefix | None] = (None, None)
+        self._check_layers()
+
+    @property
+    def index(self) -> int:
+        """Place of this attachment among those of its stack, the outermost first."""
+        return self.watch.slots.index(self.slot)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the forward that goes on is the virtual tokens' own, of this attachment or one around it."""
+        return self.busy or (self.watch.limit is not None and self.index > self.watch.limit)
+
+    @property
+    def width(self) -> int:
+        """Width of the input embeddings."""
+        table = find(self.module, self.stack.embeddings)
+        return int(table.weight.shape[1]) if hasattr(table, "weight") else int(self.config.hidden_size)
+
+    def _heads(self) -> tuple[int, int]:
+        """Return heads of keys and values, and the size of one."""
+        config = self.config
+        queries = int(getattr(config, "num_attention_heads", 0) or 1)
+        heads = int(getattr(config, "num_key_value_heads", None) or queries)
+        hidden = int(getattr(config, "hidden_size", 0) or 0)
+        size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
+        return heads, int(size)
+
+    def _check_layers(self) -> None:
+        deep = [(s, f) for s, f in self.at.get("layer", ()) if isinstance(f, Tensor)]
+        length = sum(p[0].shape[1] for p in self.prompts)
+        for site, filler in deep:
+            if not self.prompts:
+                raise UsageError(f"site {site}: it takes the place of virtual tokens, and there are none at input")
+            if filler.shape[-2] != length or filler.shape[-1] != self.width:
+                raise UsageError(
+                    f"site {site}: virtual tokens of shape {tuple(filler.shape)} cannot take the place of "
+                    f"{length} x {self.width}"
+                )
+
+    def connect(self, undo: ExitStack) -> None:
+        """Register all hooks; `undo` takes them off."""
+        self.watch.slots.append(self.slot)
+        undo.callback(self.watch.slots.remove, self.slot)
+
+        def add(handle: Any) -> None:
+            undo.callback(handle.remove)
+
+        add(self.module.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True))
+        add(self.module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
+        if self.prompts and not self.stack.causal and self.stack.pooled:
+            pooler = find(self.module, self.stack.pooled)
+            if pooler is not None:
+                add(pooler.register_forward_pre_hook(self._before_pooler))
+        for site, filler in self.at.get("layer", ()):
+            hook = self._into_block(filler)
+            add(self.blocks[site.layer].register_forward_pre_hook(hook, with_kwargs=True))
+        for site, filler in self.at.get("last_position", ()):
+            add(self.blocks[site.layer].register_forward_hook(self._last(filler, str(site))))
+        for place, path in (("attention", self.stack.block.attention), ("mlp", self.stack.block.mlp)):
+            for site, filler in self.at.get(place, ()):
+                part = find(self.blocks[site.layer], path)
+                add(part.register_forward_hook(self._part(filler, str(site)), with_kwargs=True))
+        for site, filler in self.at.get("pooled", ()):
+            pooler = find(self.module, self.stack.pooled)
+            add(pooler.register_forward_hook(self._part(filler, str(site)), with_kwargs=True))
+
+    # Before and behind the stack
+
+    def _enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        if self.idle:
+            return args, kwargs
+        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        inputs = Inputs(self.module, self.stack, self.config, given)
+        for change in self.changes:
+            inputs.embed(partial(_changed_by, change, inputs.spans, given))
+        prefix, front = self._prefix(), 0
+        if self.prompts and not self.stack.causal:
+            front = inputs.prepend(self.prompts)
+            if inputs.past == 0:
+                self.kept = (front, Prefix([], inputs.prompt_mask))
+        before = [p for p in (*self.shown, *((prefix,) if prefix else ()))]
+        for one in before:
+            inputs.shift(one.lengths)
+        self.slot.pile.append(_joined(before))
+        self.passes.append(Pass(front, inputs.spans))
+        return (), inputs.given
+
+    def _leave(self, module: Any, args: Any, kwargs: Any, out: Any) -> Any:
+        if self.idle or not self.passes:
+            return out
+        this = self.passes.pop()
+        self.slot.pile.pop()
+        if out is None:
+            return out
+        if this.front and not self.stack.keeps:
+            out = _changed(out, lambda hidden: hidden[:, this.front :], every=True)
+        for site, filler in self.at.get("output", ()):
+            front = this.front if self.stack.keeps else 0
+            out = _changed(out, self._on_text(filler, front, this.spans, {}, str(site)))
+        return out
+
+    def _prefix(self) -> Prefix | None:
+        """Return keys and values of the prompt of a causal stack; without gradients they are computed once."""
+        if not self.prompts or not self.stack.causal:
+            return None
+        live = torch.is_grad_enabled()
+        key = None if live else (self.epoch(), tuple(_version(t) for t, _ in self.prompts))
+        if key is not None and key == self.kept[0]:
+            return self.kept[1]
+        from promptology.injection.attaching import record
+
+        prompt, mask = padded(self.prompts, left=False)
+        inputs: dict[str, Any] = {"inputs_embeds": prompt.to(self._dtype())}
+        if mask is not None:
+            inputs["attention_mask"] = mask.long()
+        outer, self.watch.limit, self.busy = self.watch.limit, self.index, True
+        try:
+            layers = record(self._around, self.watch, **inputs)
+        finally:
+            self.watch.limit, self.busy = outer, False
+        prefix = Prefix(layers, mask, self.stack.name)
+        self.kept = (key, prefix)
+        return prefix
+
+    def _around(self, **inputs: Any) -> Any:
+        """Run the stack on virtual tokens alone, which see what this attachment shows of itself."""
+        own = Inputs(self.module, self.stack, self.config, inputs)
+        for one in self.shown:
+            own.shift(one.lengths)
+        self.slot.pile.append(_joined(self.shown))
+        try:
+            return self.module(**own.given)
+        finally:
+            self.slot.pile.pop()
+
+    def _dtype(self) -> torch.dtype:
+        table = find(self.module, self.stack.embeddings)
+        return table.weight.dtype if hasattr(table, "weight") else torch.get_default_dtype()
+
+    def _before_pooler(self, module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        front = self.passes[-1].front if self.passes and not self.idle else 0
+        return (args[0][:, front:], *args[1:]) if front else args
+
+    def tell_decoder(self, decoder: Any, undo: ExitStack) -> None:
+        """Let a decoder see the virtual tokens that its encoder kept."""
+        names = [n for n in inspect.signature(decoder.forward).parameters if n != "kwargs"]
+
+        def enter(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            hidden, mask = given.get("encoder_hidden_states"), given.get("encoder_attention_mask")
+            front, prompt = self.kept
+            if not front or hidden is None or prompt is None:
+                return args, kwargs
+            if mask is None and prompt.mask is not None:
+                mask = torch.ones((hidden.shape[0], hidden.shape[1] - front), dtype=torch.long, device=hidden.device)
+            if mask is not None and mask.dim() == 2 and hidden.shape[1] == mask.shape[1] + front:
+                rows = mask.shape[0]
+                seen = mask.new_ones((rows, front)) if prompt.mask is None else spread(prompt.mask, rows).to(mask.dtype)
+                given["encoder_attention_mask"] = torch.cat([seen, mask], dim=1)
+            return (), given
+
+        undo.callback(decoder.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)
+
+    # Along the stack
+
+    def _into_block(self, filler: Any) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            if isinstance(filler, Tensor):
+                hidden = self._deep(hidden, filler)
+            elif not self.idle and self.passes:
+                this = self.passes[-1]
+                hidden = self._on_text(filler, this.front, this.spans, {}, "layer")(hidden)
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+        return hook
+
+    def _deep(self, hidden: Tensor, filler: Tensor) -> Tensor:
+        """Put deep virtual tokens in the place of those that come from the block below."""
+        deep = spread(filler if filler.dim() == 3 else filler[None], hidden.shape[0]).to(hidden.dtype)
+        if self.stack.causal:
+            return deep if self.busy else hidden
+        front = self.passes[-1].front if self.passes else 0
+        return torch.cat([deep, hidden[:, front:]], dim=1) if front else hidden
+
+    def _part(self, filler: Any, name: str) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+            if self.idle or not self.passes:
+                return out
+            this = self.passes[-1]
+            entered = args[0] if args else kwargs.get("hidden_states")
+            front = 0 if name.endswith("pooled") else this.front
+            batch = {"input": entered[:, front:] if front else entered}
+            return _changed(out, self._on_text(filler, front, this.spans, batch, name))
+
+        return hook
+
+    def _last(self, filler: Any, name: str) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Any, ...], out: Any) -> Any:
+            if self.idle or not self.passes:
+                return out
+            this = self.passes[-1]
+
+            def change(hidden: Tensor) -> Tensor:
+                rows = torch.arange(hidden.shape[0], device=hidden.device)
+                last = this.front + spread(this.spans.positions, hidden.shape[0]).argmax(dim=1)
+                state = hidden[rows, last][:, None]
+                if isinstance(filler, Tensor):
+                    new = state + spread(filler if filler.dim() == 2 else filler[None], hidden.shape[0])[:, None]
+                else:
+                    new = filler(state, this.spans, {})
+                mask = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+                mask[rows, last] = True
+                return torch.where(mask[:, :, None], new.to(hidden.dtype), hidden)
+
+            return _changed(out, change)
+
+        return hook
+
+    def _on_text(
+        self, filler: Any, front: int, spans: Spans, batch: Mapping[str, Any], name: str
+    ) -> Callable[[Tensor], Tensor]:
+        if not isinstance(filler, nn.Module):
+            raise UsageError(f"site {name} takes a module (hidden, spans, batch), not a {type(filler).__name__}")
+
+        def change(hidden: Tensor) -> Tensor:
+            text: Tensor = filler(hidden[:, front:] if front else hidden, spans, batch).to(hidden.dtype)
+            return torch.cat([hidden[:, :front], text], dim=1) if front else text
+
+        return change
+
+
+def _joined(prefixes: Sequence[Prefix]) -> Prefix | None:
+    """Return several prefixes as one, the first in front."""
+    if len(prefixes) <= 1:
+        return prefixes[0] if prefixes else None
+    rows = max(p.rows for p in prefixes)
+    layers = [
+        (torch.cat([spread(k, rows) for k, _ in pairs], dim=2), torch.cat([spread(v, rows) for _, v in pairs], dim=2))
+        for pairs in zip(*(p.layers for p in prefixes), strict=True)
+    ]
+    if all(p.mask is None for p in prefixes):
+        return Prefix(layers, None, prefixes[0].stack)
+    device = layers[0][0].device
+    masks = [
+        torch.ones((rows, p.length), dtype=torch.bool, device=device) if p.mask is None else spread(p.mask, rows)
+        for p in prefixes
+    ]
+    return Prefix(layers, torch.cat(masks, dim=1), prefixes[0].stack)
+
+
+def _changed_by(change: Any, spans: Spans, batch: Mapping[str, Any], hidden: Tensor) -> Tensor:
+    changed: Tensor = change(hidden, spans, batch)
+    return changed
+
+
+def _changed(out: Any, change: Callable[[Tensor], Tensor], every: bool = False) -> Any:
+    """Apply a change to the hidden states of an output; `every`: also to those of each layer, where they are there."""
+    if isinstance(out, Tensor):
+        return change(out)
+    if not hasattr(out, "last_hidden_state"):
+        return (change(out[0]), *out[1:])
+    out["last_hidden_state"] = change(out["last_hidden_state"])
+    if every and out.get("hidden_states") is not None:
+        out["hidden_states"] = tuple(change(h) for h in out["hidden_states"])
+    return out
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    try:
+        return id(tensor), tensor._version
+    except RuntimeError:  # inference tensors keep no count
+        return id(tensor), 0
