@@ -10,7 +10,7 @@ from benchmarks.ratios import median, ratio
 
 Case = dict[str, Any]
 Bars = Mapping[str, tuple[Bar | None, Bar | None]]
-SIZES = {"tokens": 20, "text": 64, "labels": 4, "batch": 8}
+SIZES = {"tokens": 20, "text": 64, "labels": 4, "batch": 8, "scale": 0.02}
 EQUAL = 1e-5  # of losses over the first steps
 STEPS = 20
 

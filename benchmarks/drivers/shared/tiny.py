@@ -82,7 +82,7 @@ def tokens_of(count, length, vocab, seed):
     return torch.randint(FIRST, vocab, (count, length), generator=made)
 
 
-def start_of(shape, seed=7, scale=0.02):
+def start_of(shape, seed=7, *, scale):
     """Return random numbers to begin with."""
     return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

@@ -34,14 +34,14 @@ def prepare(case):
 
 def prompt(case):
     """Return virtual tokens before the input."""
-    tokens = torch.nn.Parameter(tiny.start_of((case["tokens"], case["shape"]["width"])))
+    tokens = torch.nn.Parameter(tiny.start_of((case["tokens"], case["shape"]["width"]), scale=case["scale"]))
     site = "encoder.input" if case["shape"]["family"] == "t5" else "input"
     return lambda: [Filling(site, tokens)], [tokens]
 
 
 def p_tuning(case):
     """Return virtual tokens that a small network makes out of trained ones."""
-    tokens = torch.nn.Parameter(tiny.start_of((case["tokens"], case["shape"]["width"])))
+    tokens = torch.nn.Parameter(tiny.start_of((case["tokens"], case["shape"]["width"]), scale=case["scale"]))
     network = soft.mlp(case["shape"]["width"], case["hidden"])
     return lambda: [Filling("input", network(tokens))], [tokens, *network.parameters()]
 
@@ -50,7 +50,7 @@ def prefix(case):
     """Return keys and values of every layer, in the order in which peft keeps them."""
     shape = case["shape"]
     layers, heads, width = shape["layers"], shape["heads"], shape["width"]
-    table = torch.nn.Parameter(tiny.start_of((case["tokens"], 2 * layers * width)))
+    table = torch.nn.Parameter(tiny.start_of((case["tokens"], 2 * layers * width), scale=case["scale"]))
 
     def fillings():
         pairs = table.view(case["tokens"], layers, 2, heads, width // heads).permute(1, 2, 0, 3, 4)

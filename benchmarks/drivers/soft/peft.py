@@ -27,7 +27,7 @@ def prepare(case):
     model.train()  # what a Trainer does; there is no dropout
     encoder = model.prompt_encoder["default"]
     with torch.no_grad():
-        encoder.embedding.weight.copy_(tiny.start_of(encoder.embedding.weight.shape))
+        encoder.embedding.weight.copy_(tiny.start_of(encoder.embedding.weight.shape, scale=case["scale"]))
         if case["kind"] == "p-tuning":
             encoder.mlp_head.load_state_dict(soft.mlp(case["shape"]["width"], case["hidden"]).state_dict())
 
