@@ -26,9 +26,11 @@ promptology apply prompts/mine --model openai:llama3@http://localhost:11434/v1 -
 
 EXPORT = """Export a saved prompt for use without this library.
 
-Example: promptology export prompts/mine --to messages"""
+Examples: promptology export prompts/mine --to messages
 
-Folder = Annotated[Path, typer.Argument(metavar="PROMPT_FOLDER", help="A saved prompt folder.")]
+promptology export prompts/mine --to peft --base gpt2 --out adapters/mine"""
+
+Folder = Annotated[Path, typer.Argument(metavar="PROMPT_FOLDER", help="A saved prompt folder, or a PEFT folder.")]
 
 
 @app.command(help=APPLY)
@@ -159,24 +161,30 @@ def _is_formula(value: Any) -> bool:
 @app.command(help=EXPORT)
 def export(
     folder: Folder,
-    to: Annotated[str, typer.Option("--to", metavar="text|messages", help="Form of the export.")] = "text",
-    out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+    to: Annotated[str, typer.Option("--to", metavar="text|messages|peft", help="Form of the export.")] = "text",
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE|FOLDER", help="Where to write; default: standard output (peft: needed)."),
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="NAME", help="peft: the model that it belongs to, recorded in the folder.")
+    ] = "",
+    task_type: Annotated[
+        str, typer.Option("--task-type", metavar="CAUSAL_LM|...", help="peft: its task type; default: by the prompt.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Export a saved prompt."""
-    from promptology.prompts.export import EXPORTS
+    from promptology.prompts.export import export as write
     from promptology.prompts.saving import load
 
-    if to not in EXPORTS:
-        raise UsageError(f"unknown export {to!r}; there are {', '.join(EXPORTS)}")
-    content = EXPORTS[to](load(folder))
+    written = write(load(folder), to, out_path, base=base, task_type=task_type)
+    if isinstance(written, str):
+        if as_json:
+            return out_json({"to": to, "content": json.loads(written) if to == "messages" else written})
+        return None if out_path else out(written)
     if as_json:
-        return out_json({"to": to, "content": json.loads(content) if to == "messages" else content})
-    if out_file is None:
-        return out(content)
-    try:
-        out_file.write_text(content + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {out_file}: {error.strerror}") from None
+        return out_json({"to": to, "folder": str(written.folder), "notes": list(written.notes)})
+    say(f"PEFT folder written to {written.folder}")
+    for note in written.notes:
+        say(f"note: {note}")

@@ -252,7 +252,7 @@ class Wiring:
             if self.idle or not self.passes:
                 return out
             this = self.passes[-1]
-            entered = args[0] if args else kwargs.get("hidden_states")
+            entered: Any = args[0] if args else kwargs.get("hidden_states")
             front = 0 if name.endswith("pooled") else this.front
             batch = {"input": entered[:, front:] if front else entered}
             return _changed(out, self._on_text(filler, front, this.spans, batch, name))

@@ -13,6 +13,7 @@ from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
 from promptology.models.access import Outcome, Request, State
+from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle, unmetered
@@ -92,6 +93,12 @@ class OneShot:
         self.learned = learned
         self.signature = signature
         self.handle = handles["model"]
+        self.injected = injected_of(learned)
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """What requests must carry so that the model works with the learned parts inside it."""
+        return {"injected": self.injected} if self.injected else {}
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return no requests."""

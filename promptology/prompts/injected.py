@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,24 +39,30 @@ def _digest(parts: list[Any]) -> str:
 
 def _fillings(parts: Sequence[Part]) -> list[Any]:
     from promptology.injection import Filling
-    from promptology.injection.modules import MODULES
 
     fillings: list[Any] = []
     for part in parts:
         if isinstance(part, SiteTensors):
             fillings.append(Filling(part.site, _torch({"": part.values})[""]))
         elif isinstance(part, SiteModule):
-            fillings.append(Filling(part.site, MODULES[part.type](dict(part.options), _torch(dict(part.arrays)))))
+            fillings.append(Filling(part.site, _module(part.type, part.options, dict(part.arrays))))
         elif isinstance(part, Weights) and part.type == "full":
             fillings += [Filling(f"weight:{name}", tensor) for name, tensor in _torch(dict(part.arrays)).items()]
         elif isinstance(part, Weights):
-            fillings += [Filling(f"linear:{path}", _lora(part, path, MODULES)) for path in part.paths]
+            fillings += [Filling(f"linear:{path}", _lora(part, path)) for path in part.paths]
     return fillings
 
 
-def _lora(part: Weights, path: str, modules: Any) -> Any:
-    tensors = _torch({"A": part.arrays[f"{path}.A"], "B": part.arrays[f"{path}.B"]})
-    return modules["lora"]({"scale": part.scale(path)}, tensors)
+def _lora(part: Weights, path: str) -> Any:
+    halves = {"A": part.arrays[f"{path}.A"], "B": part.arrays[f"{path}.B"]}
+    return _module("lora", {"alpha": part.alpha(path)}, halves)
+
+
+def _module(name: str, options: Mapping[str, Any], arrays: Tensors) -> Any:
+    from promptology.injection.modules import MODULES
+
+    # What was learned is done learning: without this, every use would build a graph for gradients.
+    return MODULES[name](dict(options), _torch(arrays)).eval().requires_grad_(False)
 
 
 def _torch(arrays: Tensors) -> dict[str, Any]:

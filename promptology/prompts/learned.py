@@ -246,7 +246,7 @@ class Learned:
                 if part.type != "answer":
                     lines += [f"[{part.type}] {name}: {value}" for name, value in part.options.items()]
                 lines += [f"[{part.type}] {name}: {shape_text(array)}" for name, array in part.arrays.items()]
-        lines += _show_inside([part.summary() for part in self.parts if isinstance(part, Summed)])
+        lines += show_inside([part.summary() for part in self.parts if isinstance(part, Summed)])
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -285,6 +285,11 @@ class Learned:
         """Write the prompt folder; see `promptology.prompts.saving.save`."""
         return importlib.import_module("promptology.prompts.saving").save(self, folder)
 
+    def export(self, to: str = "text", out: Any = None, *, base: str = "", task_type: str = "") -> Any:
+        """Return the prompt as text or messages, or write a PEFT folder; see `promptology.prompts.export.export`."""
+        exporting = importlib.import_module("promptology.prompts.export")
+        return exporting.export(self, to, out, base=base, task_type=task_type)
+
     def __repr__(self) -> str:
         kinds = ", ".join(p.kind for p in self.parts)
         return f"Learned({self.method or 'by hand'}: {kinds})"
@@ -294,8 +299,8 @@ def _place(part: Part) -> tuple[str, ...]:
     return (part.kind, *getattr(part, "place", ()))
 
 
-def _show_inside(summaries: Sequence[Summary]) -> list[str]:
-    """Return one line for each part, and one for parts that differ only by their layer."""
+def show_inside(summaries: Sequence[Summary]) -> list[str]:
+    """Return what stands inside models: one line for each part, and one for parts that differ only by their layer."""
     layers: dict[tuple[str, str], list[int]] = {}
     for where, layer, what in summaries:
         layers.setdefault((where, what), []).extend(() if layer is None else (layer,))

@@ -7,19 +7,16 @@ become inside a model is `promptology.prompts.injected`. A part is checked when 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from promptology.errors import ArtifactError
+from promptology.errors import ArtifactError, UsageError
+from promptology.injection.sites import Site
 from promptology.prompts.arrays import Array, Tensors, fingerprint, fixed, fixed_all, shape_text, unaltered
 from promptology.prompts.learned import Summary, kind
 
-STACKS = ("text", "vision", "encoder", "decoder")
-PLAIN = ("input", "output", "pooled")
-LAYERED = ("layer", "key_value", "cross_key_value", "attention", "mlp", "last_position")
 MODULES = ("offsets", "lora")
 """Types of modules that ship; their code and that of others stands in the registry `promptology.injection.modules`."""
 _PAIR = (4, "2 x length x heads x width of a head")
@@ -32,37 +29,14 @@ SHAPES = {
 }
 """Sites that take a tensor: how many dimensions it has, and which."""
 _TAKES = {"weight": "weights of type full", "linear": "weights of type lora"}
-_SITE = re.compile(
-    rf"(?:(?P<stack>{'|'.join(STACKS)})\.)?(?:(?P<plain>{'|'.join(PLAIN)})|(?P<layered>{'|'.join(LAYERED)})\[(?P<n>\d+)\])"
-)
-_PATH = re.compile(r"(linear|weight):[A-Za-z_][\w.]*")
-
-
-class Site(NamedTuple):
-    """A named place in a model: `decoder.key_value[3]` has stack decoder, name key_value and layer 3."""
-
-    stack: str
-    name: str
-    layer: int | None
-
-    @property
-    def part(self) -> str:
-        """Stack and name without the layer."""
-        return f"{self.stack}.{self.name}" if self.stack else self.name
 
 
 def read_site(text: str) -> Site:
     """Return the parts of a site; raises ArtifactError where it is none."""
-    if _PATH.fullmatch(text):
-        return Site("", text, None)
-    found = _SITE.fullmatch(text)
-    if not found:
-        raise ArtifactError(
-            f"unknown site {text[:80]!r}; a site is one of {', '.join(PLAIN)}, "
-            f"{', '.join(f'{name}[i]' for name in LAYERED)}, with a stack before a dot where there are several"
-        )
-    layer = None if found["n"] is None else int(found["n"])
-    return Site(found["stack"] or "", found["plain"] or found["layered"], layer)
+    try:
+        return Site.parse(text)
+    except UsageError as error:
+        raise ArtifactError(str(error)) from None
 
 
 class AddedTokens(NamedTuple):
@@ -94,11 +68,11 @@ class SiteTensors:
     tokens: AddedTokens | None = None
 
     def __post_init__(self) -> None:
-        name = read_site(self.site).name
+        place = read_site(self.site).place
         values = fixed(self.values, f"the tensor at {self.site}")
-        if name not in SHAPES:
-            raise ArtifactError(f"no tensor can stand at {self.site}: it takes {_TAKES.get(name[:6], 'a module')}")
-        dimensions, words = SHAPES[name]
+        if place not in SHAPES:
+            raise ArtifactError(f"no tensor can stand at {self.site}: it takes {_TAKES.get(place, 'a module')}")
+        dimensions, words = SHAPES[place]
         if values.ndim != dimensions or (dimensions == 4 and values.shape[0] != 2):
             raise ArtifactError(f"the tensor at {self.site} has shape {shape_text(values)}; it must be {words}")
         object.__setattr__(self, "values", values)
@@ -134,8 +108,7 @@ class SiteTensors:
     def summary(self) -> Summary:
         """Return site and shape."""
         words = "" if self.tokens is None else f", with {len(self.tokens.strings)} added tokens"
-        site = read_site(self.site)
-        return Summary(f"[tensors] {_of(self.role)}{site.part}", site.layer, shape_text(self.values) + words)
+        return Summary(*_where("tensors", self.role, self.site), shape_text(self.values) + words)
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> SiteTensors:
@@ -209,9 +182,8 @@ class SiteModule:
 
     def summary(self) -> Summary:
         """Return site, type and shapes."""
-        site = read_site(self.site)
         shapes = ", ".join(f"{name} {shape_text(array)}" for name, array in self.arrays.items())
-        return Summary(f"[module] {_of(self.role)}{site.part}", site.layer, f"{self.type} {shapes}".rstrip())
+        return Summary(*_where("module", self.role, self.site), f"{self.type} {shapes}".rstrip())
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> SiteModule:
@@ -227,9 +199,9 @@ class Weights:
     """Weights that stand in for, or are added to, those of a model while it is used; the base never changes.
 
     Type `lora` (Hu et al. 2021, arXiv:2106.09685): for every linear module PATH, arrays `PATH.A`, shape (rank, in), and
-    `PATH.B`, shape (out, rank); x goes to out + scale * B A x, with options `rank` and `alpha` and scale = alpha / rank
-    (`ranks` and `alphas` hold, by path, those that differ). Type `full`: arrays by their names in the state dict.
-    Raises ArtifactError for another type, missing halves, ranks that do not fit, and NaN.
+    `PATH.B`, shape (out, rank); x goes to out + (alpha / rank) B A x with option `alpha` (`alphas` holds those that
+    differ, by path). Type `full`: arrays by their names in the state dict. Raises ArtifactError for another type,
+    missing halves, ranks that do not fit, and NaN.
     """
 
     kind: ClassVar[str]
@@ -249,7 +221,7 @@ class Weights:
             read_site(f"weight:{name}")
         if self.type == "lora":
             for path in self.paths:
-                self.scale(path)
+                self.alpha(path)
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -273,19 +245,17 @@ class Weights:
                 raise ArtifactError(f"lora at {path or '?'} holds {', '.join(sorted(found))}; it must hold A and B")
         return tuple(halves)
 
-    def scale(self, path: str) -> float:
-        """Return alpha / rank of one module of type lora; raises ArtifactError where its tensors have another rank."""
-        rank = (self.options.get("ranks") or {}).get(path, self.options.get("rank"))
+    def alpha(self, path: str) -> float:
+        """Return alpha of one module of type lora; raises ArtifactError where its two tensors do not fit together."""
         alpha = (self.options.get("alphas") or {}).get(path, self.options.get("alpha"))
-        if not (isinstance(rank, int) and rank > 0) or not isinstance(alpha, int | float):
-            raise ArtifactError(f"lora at {path} has rank {rank!r} and alpha {alpha!r}; it needs two numbers, rank > 0")
+        if not isinstance(alpha, int | float):
+            raise ArtifactError(f"lora at {path} has alpha {alpha!r}; it must be a number")
         a, b = self.arrays[f"{path}.A"], self.arrays[f"{path}.B"]
-        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
             raise ArtifactError(
-                f"lora at {path} has A of {shape_text(a)} and B of {shape_text(b)}; rank {rank} needs "
-                f"{rank} x in and out x {rank}"
+                f"lora at {path} has A of {shape_text(a)} and B of {shape_text(b)}; it needs rank x in and out x rank"
             )
-        return float(alpha) / rank
+        return float(alpha)
 
     def to_json(self) -> dict[str, Any]:
         """Return type, options, role and a hash of the tensors."""
@@ -311,6 +281,13 @@ class Weights:
 
 def _of(role: str) -> str:
     return "" if role == "model" else f"{role}: "
+
+
+def _where(kind: str, role: str, text: str) -> tuple[str, int | None]:
+    """Return a site in words up to its layer, and the layer."""
+    site = read_site(text)
+    layer = None if site.layer < 0 else site.layer
+    return f"[{kind}] {_of(role)}{text.partition('[')[0]}", layer
 
 
 def check_type(name: str) -> None:
