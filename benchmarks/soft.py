@@ -20,35 +20,51 @@ def llama(vocab: int, family: str = "llama", layers: int = 6) -> dict[str, Any]:
     return {"family": family, "vocab": vocab, "width": 256, "layers": layers, "heads": 4}
 
 
-def compare(session: Session, cases: Mapping[str, Case], bars: Bars, sides: tuple[str, str] = ("peft", "ours")) -> None:
-    """Measure steps of all cases on both sides; `bars` are (time, memory), ours over theirs."""
+def compare(
+    session: Session, cases: Mapping[str, Case], bars: Bars, sides: tuple[str, str] = ("peft", "ours")
+) -> dict[str, dict[str, list[float]]]:
+    """Measure steps of all cases on both sides; `bars` are (time, memory), ours over theirs.
+
+    Returns figures by what ("ms", "forward" or "mb"), then by "SIDE, CASE".
+    """
     theirs, ours = sides
     spec = {"cases": {name: {**SIZES, **case} for name, case in cases.items()}, "warm": 1, "steps": STEPS}
     first = {side: run_side(side, "soft.losses", spec) for side in sides}
     for name in cases:
         session.near(f"losses, {name}", {side: one["losses"][name] for side, one in first.items()}, EQUAL)
     found = session.interleave("steps", sides, lambda side: run_side(side, "soft.steps", spec))
+    taken: dict[str, dict[str, list[float]]] = {"ms": {}, "forward": {}, "mb": {}}
+    for side in sides:
+        for name in cases:
+            taken["ms"][f"{side}, {name}"] = [one["ms"][name] for one in found[side]]
+            if cases[name].get("forward"):
+                taken["forward"][f"{side}, {name}"] = [one["forward"][name] for one in found[side]]
+            taken["mb"][f"{side}, {name}"] = [first[side]["mb"][name]]
     for name in cases:
-        each = {side: [one["ms"][name] for one in runs] for side, runs in found.items()}
-        figures(session, name, sides, each, bars[name][0])
-    for name in cases:
-        held = {side: one["mb"][name] for side, one in first.items()}
-        for side in sides:
-            session.figure(f"extra peak memory, {name}, {side}", held[side], "MB")
-        session.figure(f"extra peak memory, {name}, {ours} ÷ {theirs}", held[ours] / held[theirs], "×", bars[name][1])
+        for what, bar in (("ms", bars[name][0]), ("mb", bars[name][1]), ("forward", None)):
+            if taken[what] and f"{ours}, {name}" in taken[what]:
+                figures(session, what, name, sides, taken[what], bar)
     session.notes.append(shapes(spec["cases"]))
     session.notes.append(
         "time: processor time of a whole step with AdamW, one thread. Memory: what the kernel counts as resident at "
         f"most within a step above what was held before it, median of {STEPS - 2} steps, measured apart from the time"
     )
+    return taken
 
 
-def figures(session: Session, name: str, sides: tuple[str, str], each: Mapping[str, Any], bar: Bar | None) -> None:
-    """Record both sides' milliseconds of a step, and their ratio."""
+SAID = {"ms": ("CPU per step", "ms"), "mb": ("extra peak memory", "MB"), "forward": ("CPU per forward pass", "ms")}
+
+
+def figures(
+    session: Session, what: str, name: str, sides: tuple[str, str], taken: Mapping[str, list[float]], bar: Bar | None
+) -> None:
+    """Record both sides' figures of a case, and their ratio."""
     theirs, ours = sides
+    said, unit = SAID[what]
     for side in sides:
-        session.figure(f"CPU per step, {name}, {side}", median(each[side]), "ms")
-    session.figure(f"CPU per step, {name}, {ours} ÷ {theirs}", ratio(each[ours], each[theirs]), "×", bar)
+        session.figure(f"{said}, {name}, {side}", median(taken[f"{side}, {name}"]), unit)
+    found = ratio(taken[f"{ours}, {name}"], taken[f"{theirs}, {name}"])
+    session.figure(f"{said}, {name}, {ours} ÷ {theirs}", found, "×", bar)
 
 
 def shapes(cases: Mapping[str, Case]) -> str:
@@ -58,6 +74,6 @@ def shapes(cases: Mapping[str, Case]) -> str:
         shape = case["shape"]
         said.append(
             f"{name}: {shape['family']} {shape['layers']} x {shape['width']}, V = {shape['vocab']:,}, batch "
-            f"{case['batch']}, {case['text']} text tokens, {case['tokens']} prompt tokens, {case['labels']} labels"
+            f"{case['batch']}, {case['text']} text, {case['tokens']} prompt and {case['labels']} label tokens"
         )
     return "; ".join(said)

@@ -1,8 +1,9 @@
 """Tiny models with random weights from a seed, and batches of random tokens: the same on every side."""
 
+import ctypes
 import gc
-import os
 import re
+from pathlib import Path
 
 import torch
 import transformers
@@ -106,40 +107,39 @@ def train(step, parameters, batches, rate, before=None, after=None):
 
 
 class Memory:
-    """Peak of the process's resident memory above what it held before, in MB, as the kernel counts it.
+    """Peak of the process's resident memory above what it held before a step, in MB, as the kernel counts it.
 
-    Tensors of more than 64 kB get pages of their own, which go back when they are freed, so that what is counted is
-    what lives at once, temporaries inside kernels included.
+    From step `first` on, tensors of more than 64 kB get pages of their own, which go back when they are freed, so that
+    what is counted is what lives at once, temporaries inside kernels included. Earlier steps set up what is set up once.
     """
 
-    def __init__(self):
-        import ctypes
-
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 16)  # M_TRIM_THRESHOLD
-        self.trim = lambda: libc.malloc_trim(0)
-        self.peaks = []
+    def __init__(self, first):
+        self.first, self.seen, self.held, self.peaks = first, 0, 0.0, []
 
     def before(self):
         """Begin at what is held now."""
+        self.seen += 1
+        if self.seen < self.first:
+            return
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 16)  # M_TRIM_THRESHOLD
         gc.collect()
-        self.trim()
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
+        libc.malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
         self.held = status("VmRSS")
 
     def after(self):
         """Keep the peak since."""
-        self.peaks.append(status("VmHWM") - self.held)
+        if self.seen >= self.first:
+            self.peaks.append(status("VmHWM") - self.held)
 
     def median(self):
-        """Return the median of the peaks, the first two left out: they also hold what is set up once."""
-        peaks = sorted(self.peaks[2:])
+        """Return the median of the peaks, the first one left out."""
+        peaks = sorted(self.peaks[1:])
         return peaks[len(peaks) // 2]
 
 
 def status(name):
     """Return a line of this process's status in MB."""
-    with open(f"/proc/{os.getpid()}/status") as file:
-        return int(re.search(rf"{name}:\s+(\d+)", file.read())[1]) / 1024
+    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024

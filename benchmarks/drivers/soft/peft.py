@@ -7,7 +7,7 @@ import torch
 
 
 def losses(spec, stopwatch):
-    """Return the losses of some steps."""
+    """Return the losses of some steps, and their memory."""
     return soft.losses(spec, stopwatch, prepare)
 
 
@@ -17,9 +17,9 @@ def steps(spec, stopwatch):
 
 
 def prepare(case):
-    """Return a training step on a batch, and the parameters that move."""
+    """Return the case ready to be trained."""
     base = tiny.model_of(case["shape"])
-    base.config.use_cache = case["kind"] == "prefix"  # only prefixes need it
+    base.config.use_cache = case["kind"] == "prefix"  # off as a Trainer sets it; prefixes need it
     seq2seq = case["shape"]["family"] == "t5"
     task = {"task_type": "SEQ_2_SEQ_LM", "num_transformer_submodules": 1} if seq2seq else {"task_type": "CAUSAL_LM"}
     task["num_virtual_tokens"] = case["tokens"]
@@ -31,15 +31,15 @@ def prepare(case):
         if case["kind"] == "p-tuning":
             encoder.mlp_head.load_state_dict(soft.mlp(case["shape"]["width"], case["hidden"]).state_dict())
 
-    def step(batch):
-        texts, targets = batch
+    def loss(batch):
+        _, texts, targets = batch
         if seq2seq:
             return model(input_ids=texts, attention_mask=torch.ones_like(texts), labels=targets).loss
         rows = torch.cat([texts, targets], dim=1)
         labels = torch.cat([torch.full_like(texts, -100), targets], dim=1)
         return model(input_ids=rows, attention_mask=torch.ones_like(rows), labels=labels).loss
 
-    return step, [p for p in model.parameters() if p.requires_grad]
+    return soft.Step([p for p in model.parameters() if p.requires_grad], loss)
 
 
 CONFIGS = {
