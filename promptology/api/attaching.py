@@ -40,15 +40,31 @@ def _fitting(hf_model: Any, filling: Any) -> Any:
     if hasattr(filler, "parameters"):
         if any(p.device != hf_model.device for p in filler.parameters()):
             filler = copy.deepcopy(filler).to(hf_model.device)  # others may hold the one that is shared
-        named = dict(hf_model.named_modules()) if colon else {}
     else:
         filler = filler.to(hf_model.device)
-        named = dict(hf_model.named_parameters(remove_duplicate=False)) if colon else {}
     if not colon:
+        _check_offsets(hf_model, filling.site, filler)
         return filling._replace(filler=filler)
+    weights = kind == "weight"
+    named = dict(hf_model.named_parameters(remove_duplicate=False) if weights else hf_model.named_modules())
     # The same layers have names with the stack's prefix in a model with a head, and without it in a bare one.
     prefix = f"{hf_model.base_model_prefix}."
-    name = next((n for n in (name, name.removeprefix(prefix), prefix + name) if n in named), name)
-    if kind == "weight" and name in named:
-        filler = filler.to(named[name].dtype)
-    return filling._replace(site=f"{kind}:{name}", filler=filler)
+    found = next((n for n in (name, name.removeprefix(prefix), prefix + name) if n in named), None)
+    if found is None:
+        what = "weight" if weights else "layer"
+        raise UsageError(f"this model has no {what} {name!r}: what was learned belongs to another model")
+    if weights:
+        filler = filler.to(named[found].dtype)
+    return filling._replace(site=f"{kind}:{found}", filler=filler)
+
+
+def _check_offsets(hf_model: Any, site: str, filler: Any) -> None:
+    low = getattr(filler, "B", None)
+    table = hf_model.get_input_embeddings()
+    if site.endswith("input") and low is not None and hasattr(table, "weight"):
+        width = table.weight.shape[-1]
+        if low.shape[-1] != width:
+            raise UsageError(
+                f"site {site}: the offsets are {low.shape[-1]} wide, the model's embeddings are {width}; they belong "
+                "to a model of another size"
+            )

@@ -40,7 +40,7 @@ class Group:
 
 
 class Trained(NamedTuple):
-    """How a training ended: steps made, the step of the state that was kept and its value, loss of every step in nats.
+    """How a training ended: steps made, the step of the state that was kept and its value, the loss of every step.
 
     `best_value` is nan where nothing was evaluated. `stopped` says why it ended before its last step: "budget",
     "patience" or a line about a loss that was not finite; empty where it did not. "budget" also where the budget had
@@ -120,6 +120,12 @@ def train(
     loop.cost = cost or (lambda items: Cost(passes=PASSES * len(items)))
     with Keeper(run, stepper, f"{label}/{number}", role, [role, handle.identity, *spec]) as loop.keeper:
         return loop.run_all()
+
+
+def train_cost(steps: int, size: int, *, every: int = 0, evaluated: int = 0) -> Cost:
+    """Return what a training is expected to cost, for `plan`: batches of `size`, `evaluated` passes an evaluation."""
+    evaluations = (-(-steps // every) if every else 1) if evaluated else 0
+    return Cost(passes=PASSES * steps * size + evaluations * evaluated)
 
 
 def _check(groups: Sequence[Group], steps: int, schedule: str, warmup: float) -> None:

@@ -13,7 +13,7 @@ from promptology.models.access import Answer, Failure, Injected, Outcome, Reques
 from promptology.models.local.batching import Memory, in_batches
 from promptology.models.local.body import Body
 from promptology.models.local.decoding import Asked, decode
-from promptology.models.local.scoring import score_rows
+from promptology.models.local.scoring import score_all
 from promptology.models.local.tenants import Tenants
 
 EXPECTED = 4
@@ -132,8 +132,10 @@ class Answering:
         self, prompts: Sequence[list[int]], targets: Sequence[Sequence[list[int]]], injected: Injected | None = None
     ) -> list[list[float]]:
         """Return log p(target | prompt) in nats of each target of each prompt."""
+        longest = max((len(p) + max(map(len, t), default=0) for p, t in zip(prompts, targets, strict=True)), default=0)
+        share = self.tenants.shares(injected, longest + self.tenants.virtual(injected))
         with self.body.lock, self.tenants.attached(injected):
-            return score_rows(self.body, self.memory, prompts, targets)
+            return score_all(self.body, self.memory, prompts, targets, share=share)
 
     def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
         """Return pooled states, float32 (n, d); a text too long is read from its beginning."""

@@ -12,6 +12,8 @@ from promptology.errors import ModelError
 
 log = logging.getLogger("promptology")
 T = TypeVar("T")
+Plan = Callable[[Iterable[int], Sequence[int], int], list[list[int]]]
+"""Makes batches of inputs, given by index, of their lengths and of the number of tokens that one may have."""
 
 CPU_TOKENS = 8192
 """Padded tokens of a batch without a GPU, where larger ones are no faster."""
@@ -67,7 +69,11 @@ def plan(order: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list
 
 
 def in_batches(
-    memory: Memory, name: str, lengths: Sequence[int], run: Callable[[list[int]], Iterable[tuple[int, T]]]
+    memory: Memory,
+    name: str,
+    lengths: Sequence[int],
+    run: Callable[[list[int]], Iterable[tuple[int, T]]],
+    plan: Plan = plan,
 ) -> Iterator[tuple[int, T]]:
     """Yield (index, value) of all inputs, batch by batch; `run(batch)` yields those of one.
 

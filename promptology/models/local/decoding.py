@@ -15,6 +15,7 @@ from torch import Tensor
 
 from promptology.models.access import Answer, Request
 from promptology.models.local.body import Body
+from promptology.models.local.caches import cache_name, cache_of, takes
 
 SLACK = 4
 """Tokens beyond the bytes of a stop mark that may hold its first and last characters."""
@@ -142,8 +143,7 @@ class _Causal:
         return states
 
     def _place(self) -> dict[str, Tensor]:
-        takes = "position_ids" in parameters_of(self.body.model.base_model)
-        return {"position_ids": self.positions} if takes else {}
+        return {"position_ids": self.positions} if takes(self.body.model.base_model, "position_ids") else {}
 
     def next(self, tokens: list[int], going: list[int] | None) -> None:
         """Take the next token of the rows that go on; `going`: their positions where others leave."""
@@ -193,21 +193,3 @@ class _Pair:
             if going:
                 self.cache.batch_select_indices(index)
         self.tokens = torch.tensor(tokens, dtype=torch.long, device=self.body.device)[:, None]
-
-
-def parameters_of(module: Any) -> Any:
-    """Return the parameters of a module's forward, by name."""
-    import inspect
-
-    return inspect.signature(module.forward).parameters
-
-
-def cache_name(module: Any) -> str:
-    """Return what a stack calls its cache; the name changed over the versions of transformers."""
-    return "cache" if "cache" in parameters_of(module) else "past_key_values"
-
-
-def cache_of(out: Any) -> Any:
-    """Return the cache that a stack gives back."""
-    found = getattr(out, "cache", None)
-    return getattr(out, "past_key_values", None) if found is None else found

@@ -107,9 +107,8 @@ def kind_of(folder: Path, config: dict[str, Any]) -> str:
         return "encoder"
     names = [str(name) for name in config.get("architectures") or ()]
     if "vision_config" in config:
-        raise UsageError(
-            f"{folder.name} ({names[0] if names else config.get('model_type')}) takes images; tasks with images come later"
-        )
+        what = names[0] if names else config.get("model_type")
+        raise UsageError(f"{folder.name} ({what}) takes images; tasks with images come later")
     return kind_of_names(names or _without_architecture(config), bool(config.get("is_encoder_decoder")))
 
 

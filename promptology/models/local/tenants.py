@@ -42,7 +42,21 @@ class Tenants:
 
     def attached(self, injected: Injected | None) -> AbstractContextManager[Any]:
         """Attach all that one request takes into the model."""
+        if injected is not None and self.body.kind == "causal" and self._mixes(injected):
+            with self.body.quiet():
+                prefix = self.prefix(injected)
+            return attach(self.body.model, [], prefixes=[prefix])
         return nullcontext() if injected is None else attach(self.body.model, self.fillings(injected))
+
+    def shares(self, injected: Injected | None, tokens: int) -> bool:
+        """Whether rows of so many tokens may share a beginning under these parts, and give what whole rows would."""
+        window = getattr(self.body.model.config, "sliding_window", None)
+        if not self._can or (window and tokens > window):
+            return False
+        if injected is None or self._mixes(injected):
+            return True
+        # Modules along the stack may count the text's tokens; those in the place of weights cannot.
+        return all(_place(f.site) in ("weight", "linear") for f in injected.fillings)
 
     def virtual(self, injected: Injected | None) -> int:
         """Return how many positions learned tokens take before the text."""

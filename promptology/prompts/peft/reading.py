@@ -180,7 +180,7 @@ def _saved_modules(config: AdapterConfig, tensors: Tensors, done: set[str], pref
     for key in rest:
         if ".lora_" in key:
             raise ArtifactError(
-                f"tensor {key!r} is a part of LoRA that is not read: only linear layers' lora_A, lora_B"
+                f"tensor {key[:100]!r} is a part of LoRA that is not read: only linear layers' lora_A, lora_B"
             )
         if not key.startswith(prefix):
             raise ArtifactError(f"unexpected tensor {key[:100]!r}")
