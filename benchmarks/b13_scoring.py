@@ -39,8 +39,8 @@ def run(session: Session) -> None:
             session.figure(f"prompts per CPU second, {name}, ours ÷ {side}", ratio(each[side], each["ours"]), "×", BAR)
         alone, shared = tokens(case)
         session.notes.append(
-            f"{name}: {case['candidates']} candidates x {case['items']} items, {SHARED} of {SHARED + OWN} tokens shared; "
-            f"tokens of all prompts {alone:,}, of their prefix tree {shared:,}: {alone / shared:.1f} times as many"
+            f"{name}: {case['candidates']} candidates x {case['items']} items, {SHARED} of {SHARED + OWN} tokens "
+            f"shared: all prompts are {alone:,} tokens, their prefix tree {shared:,}, {alone / shared:.1f} times fewer"
         )
     session.notes.append(
         f"Llama {SHAPE['layers']} x {SHAPE['width']}, V = {SHAPE['vocab']:,}, one thread, batches of 64 rows; bare: "

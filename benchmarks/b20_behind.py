@@ -26,6 +26,6 @@ def run(session: Session) -> None:
         if behind and before:
             session.figure(f"CPU per step, {text} tokens, behind ÷ before, ours", ratio(behind, before), "×")
     session.notes.append(
-        "the prompt stands between the text and its last token, and steps repeat the items: the first pass over an item, "
-        "which computes its keys and values, is outside the measured time"
+        "the prompt stands between the text and its last token, and steps repeat the items: an item's first pass, which "
+        "computes its keys and values, is outside the measured time"
     )

@@ -25,10 +25,9 @@ def batches_of(case, count):
     made = []
     for n in range(count):
         numbers = torch.arange(case["batch"]) + case["batch"] * (n % case.get("distinct", count))
-        rows = tiny.tokens_of(
-            case["batch"], case["text"] + case["labels"], case["shape"]["vocab"], 100 + int(numbers[0])
-        )
-        made.append((numbers, rows[:, : case["text"]].contiguous(), rows[:, case["text"] :].contiguous()))
+        sizes = [case["text"], case["labels"]]
+        rows = tiny.tokens_of(case["batch"], sum(sizes), case["shape"]["vocab"], 100 + int(numbers[0]))
+        made.append((numbers, *(part.contiguous() for part in rows.split(sizes, dim=1))))
     return made
 
 
@@ -36,7 +35,7 @@ def losses(spec, stopwatch, prepare):
     """Train every case for some steps; return the losses, and the peak memory of a step in MB."""
     found, held = {}, {}
     for name, case in spec["cases"].items():
-        step, watch = prepare(case), tiny.Memory()
+        step, watch = prepare(case), tiny.Memory(spec["steps"] - 5)
         with stopwatch.running():
             batches = batches_of(case, spec["steps"])
             found[name] = tiny.train(step, step.parameters, batches, RATE, before=watch.before, after=watch.after)

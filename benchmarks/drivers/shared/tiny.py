@@ -110,7 +110,7 @@ class Memory:
     """Peak of the process's resident memory above what it held before a step, in MB, as the kernel counts it.
 
     From step `first` on, tensors of more than 64 kB get pages of their own, which go back when they are freed, so that
-    what is counted is what lives at once, temporaries inside kernels included. Earlier steps set up what is set up once.
+    what is counted is what lives at once, temporaries inside kernels included. What is set up once is set up before.
     """
 
     def __init__(self, first):
