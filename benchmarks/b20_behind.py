@@ -26,6 +26,6 @@ def run(session: Session) -> None:
         if behind and before:
             session.figure(f"CPU per step, {text} tokens, behind ÷ before, ours", ratio(behind, before), "×")
     session.notes.append(
-        "the prompt stands between the text and its last token, and steps repeat the items: an item's first pass, which "
+        "the prompt stands between the text and its last token; steps repeat the items: an item's first pass, which "
         "computes its keys and values, is outside the measured time"
     )
