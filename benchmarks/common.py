@@ -94,13 +94,13 @@ class Session:
         worst = 0.0
         for name, given in others:
             off = [abs(a - b) / max(1.0, abs(a)) for a, b in zip(values, given, strict=True)]
-            worst = max(worst, *off)
-            if not worst <= most:  # also where one is no number
-                n = off.index(max(off))
+            n = next((n for n, by in enumerate(off) if not by <= most), None)  # what is no number differs too
+            if n is not None:
                 raise BenchError(
-                    f"{self.name}: {first} and {name} differ in {what} by {max(off):.2g}, at place {n}: "
+                    f"{self.name}: {first} and {name} differ in {what} by {off[n]:.2g} at place {n}: "
                     f"{values[n]!r} and {given[n]!r}; at most {most:g} is allowed"
                 )
+            worst = max(worst, *off)
         line = f"{what}: {len(values)} equal to {worst:.1g}, at most {most:g} allowed ({', '.join(sides)})"
         self.equality.append(line)
         self.say(line)
