@@ -58,11 +58,13 @@ def apply(
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
+    from promptology.models.access import verb
     from promptology.prompts.saving import load
 
     learned = load(folder)
     if not model:
-        raise UsageError(f"apply needs --model; the prompt wants a model that {learned.roles.get('model')}")
+        wanted = verb(learned.roles.get("model", "generates"))
+        raise UsageError(f"apply needs --model; the prompt wants a model that {wanted}")
     bound = opened(model, {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env})
     fields = [f.name for f in learned.signature.fields]
     if input is None and not texts:

@@ -9,12 +9,14 @@ model stay as they are: they never learn of these tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from promptology.errors import UsageError
+from promptology.injection.modules import Spans
 
 PREFIX = "promptology_"
 Layers = list[tuple[Tensor, Tensor]]
@@ -62,15 +64,38 @@ class Prefix(NamedTuple):
         return Prefix([(k.detach(), v.detach()) for k, v in self.layers], self.mask, self.stack)
 
 
+@dataclass
+class Pass:
+    """One forward pass of a stack as one attachment sees it: virtual tokens that are really there, and the text.
+
+    `front`: its own virtual tokens; `before`: those of attachments around it, `behind`: of those inside it.
+    """
+
+    front: int
+    spans: Spans
+    before: int = 0
+    behind: int = 0
+
+    @property
+    def text(self) -> int:
+        """Where the text starts."""
+        return self.before + self.front + self.behind
+
+
 class Slot:
     """What one attachment shows to the attention modules of a stack, as a pile: a forward inside another adds to it.
 
-    `cross`: what it shows to attention over an encoder's output, the same for every forward.
+    `cross`: what it shows to attention over an encoder's output, the same for every forward. `passes`: forwards under
+    way; `busy`: whether its own virtual tokens are run alone. `lasting`: virtual tokens that the last output of an
+    encoder holds, and which of them are there.
     """
 
     def __init__(self) -> None:
         self.pile: list[Prefix | None] = []
         self.cross: Prefix | None = None
+        self.passes: list[Pass] = []
+        self.busy = False
+        self.lasting: tuple[int, Tensor | None] = (0, None)
 
     @property
     def prefix(self) -> Prefix | None:
@@ -192,9 +217,6 @@ def _widened(
         mask = (allowed.tril(own - length) if causal and length > 1 else allowed)[None, None]
         if eager:
             mask = _as_bias(mask, query.dtype)
-    if mask.dim() == 2:  # the padding mask of flash attention
-        front = torch.ones((mask.shape[0], before), dtype=mask.dtype, device=mask.device) if seen is None else seen
-        return torch.cat([spread(front, mask.shape[0]).to(mask.dtype), mask], dim=1)
     if seen is None:
         front = torch.ones((1, 1, 1, before), dtype=torch.bool, device=mask.device)
     else:
@@ -235,20 +257,25 @@ def _map(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
 
 
 def implementation(original: str) -> str:
-    """Register the watching form of an attention implementation; return its name."""
+    """Register the watching form of an attention implementation; return its name.
+
+    In place of flash and flex attention stands torch's own (sdpa) while something is attached: they take no mask of
+    their own for each row, and cut what stands in front off by a sliding window.
+    """
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    name = PREFIX + original
+    form = "sdpa" if original.startswith(("flash_attention", "flex_attention")) else original
+    if form not in ("eager", "sdpa"):
+        raise UsageError(
+            f"attention implementation {original!r} cannot be watched; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+    name = PREFIX + form
     if name not in AttentionInterface._global_mapping:
-        eager = original == "eager"
-        function = None if eager else AttentionInterface._global_mapping.get(original)
-        masks = AttentionMaskInterface._global_mapping.get(original)
-        if masks is None or (function is None and not eager):
-            raise UsageError(
-                f"attention implementation {original!r} cannot be watched; load the model with "
-                "attn_implementation='sdpa' or 'eager'"
-            )
-        AttentionInterface.register(name, attend(function or _eager_of, eager))
-        AttentionMaskInterface.register(name, masks)
+        eager = form == "eager"
+        AttentionInterface.register(
+            name, attend(_eager_of if eager else AttentionInterface._global_mapping[form], eager)
+        )
+        AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[form])
     return name

@@ -9,7 +9,7 @@ from typing import Any
 from promptology.data.items import Item
 from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
-from promptology.prompts.outputs import parse_answer, separator
+from promptology.prompts.outputs import choices_of, parse_answer
 from promptology.prompts.render import renderer, with_cue
 from promptology.run.cost import ZERO, Cost
 
@@ -34,7 +34,8 @@ class AnswerPredictor(OneShot):
         """Return what the options say of an answer: the most tokens, where it ends, and that it is made of labels.
 
         `trie`: only class names, joined by the separator where several may apply, none twice (trie search, PTEC,
-        arXiv:2309.12075): for models in this process.
+        arXiv:2309.12075): for models in this process. `before`: the blank that names begin with; `none`: "none" is one
+        more.
         """
         options, limits = self.learned.readout.options, dict[str, Any]()
         if "max_tokens" in options:
@@ -42,9 +43,8 @@ class AnswerPredictor(OneShot):
         if "stop" in options:
             limits["stop"] = tuple(options["stop"])
         if options.get("trie"):
-            several = self.signature.output == "classes"
-            limits["choices"] = tuple(str(options.get("before", "")) + name for name in self.signature.class_names)
-            limits["separator"] = separator(self.signature) if several else ""
+            found = choices_of(self.signature, str(options.get("before", "")), bool(options.get("none")))
+            limits["choices"], limits["separator"] = found
         return limits
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from promptology.data.items import Item
+from promptology.data.metrics import as_metric
 from promptology.errors import UsageError
 from promptology.predict import bind
 from promptology.predict.judging import referee
 from promptology.prompts.learned import Learned, Part, Readout
-from promptology.prompts.outputs import answer_text
+from promptology.prompts.outputs import answer_text, choices_of
 from promptology.prompts.render import fill, input_text, renderer, with_cue
 from promptology.prompts.start import LIKELIHOOD
 from promptology.run.engine import Run
@@ -31,10 +32,14 @@ READOUTS = ("auto", "answer", "label-likelihood", "head")
 
 
 class Objective:
-    """What both objectives share: items, their token ids, and the batches of a training."""
+    """What both objectives share: items, their token ids, and the batches of a training.
 
-    def __init__(self, run: Run, body: Any) -> None:
+    `room`: positions that virtual tokens will take before the text.
+    """
+
+    def __init__(self, run: Run, body: Any, room: int = 0) -> None:
         self.run, self.body = run, body
+        self.room = 0 if body.kind == "seq2seq" else room  # its positions are relative: there are always more
         self.items = labelled_items(run)
         self.signature = run.task.signature
         self.rows: list[list[int]] = []
@@ -61,10 +66,13 @@ class Objective:
         """Return what was learned: the parts inside the model, and this readout."""
         raise NotImplementedError
 
-    def validate(self, make: Callable[[], Learned]) -> Callable[[], float] | None:
-        """Return the function that scores the present state on labelled validation items, None where there are none."""
+    def validate(self, make: Callable[[], Learned], metric: str = "") -> Callable[[], float] | None:
+        """Return the function that scores the present state on labelled validation items, None where there are none.
+
+        `metric`: by name; by default the task's own.
+        """
         items = [i for i in self.run.task.validation if i.labelled]
-        return (lambda: score_of(self.run, make(), items)) if items else None
+        return (lambda: score_of(self.run, make(), items, metric)) if items else None
 
 
 class TextObjective(Objective):
@@ -85,8 +93,9 @@ class TextObjective(Objective):
         weights: Mapping[str, float] | None = None,
         order: Callable[[Sequence[str]], Sequence[str]] | None = None,
         words: bool = True,
+        room: int = 0,
     ) -> None:
-        super().__init__(run, body)
+        super().__init__(run, body, room)
         self.order = order or by_frequency(self.items)
         chat = bool(getattr(body, "chat", False))
         blank = "" if chat or body.kind == "seq2seq" else " "
@@ -96,23 +105,26 @@ class TextObjective(Objective):
         if readout == "label-likelihood":
             options = {**LIKELIHOOD, **options, "choice": f"{blank}{{label}}"}
         elif trie:
-            options.update(trie=True, before=blank)
+            options.update(trie=True, before=blank, none=any(i.target == () for i in self.items))
         self.readout = Readout(readout, options)
         start = run.start if words else replace(run.start, parts=())
         self.base = replace(start.with_parts(self.readout), roles={"model": "differentiable"})
         render = renderer(self.base, self.signature)
         asked = [with_cue(render(i.inputs), options["cue"]) for i in self.items]
-        said = [f"{blank}{self._answer(i)}" for i in self.items]
+        said = [self._answer(i, blank) for i in self.items]
         ends = readout == "answer"
-        self.rows = [body.encode(messages) for messages in asked]
+        self.rows = [body.encode(messages, room=self.room) for messages in asked]
         self.targets = [body.continuation(messages, text, end=ends) for messages, text in zip(asked, said, strict=True)]
         self.weights = None if weights is None else torch.tensor([item_weight(i, weights) for i in self.items])
 
-    def _answer(self, item: Item) -> str:
+    def _answer(self, item: Item, blank: str) -> str:
         if self.readout.type == "label-likelihood":
-            return str(item.target)
-        target = tuple(self.order(item.target)) if self.signature.output == "classes" else item.target
-        return answer_text(target, self.signature, item.inputs)
+            return f"{blank}{item.target}"
+        if self.signature.output != "classes":
+            return blank + answer_text(item.target, self.signature, item.inputs)
+        # As the trie puts labels together, token by token.
+        parted = choices_of(self.signature, blank)[1]
+        return parted.join(blank + name for name in self.order(item.target) or ("none",))
 
     def loss(self, batch: Sequence[int]) -> Tensor:
         """Return the mean over items of the cross-entropy per token of the answer, in nats."""
@@ -135,18 +147,20 @@ class HeadObjective(Objective):
     behind the text (PTEC, arXiv:2309.12075). The weight starts uniform in +-1/sqrt(width), as linear layers do.
     """
 
-    def __init__(self, run: Run, body: Any, *, bias: bool = True, cap: float = 0.0, cue: str = "") -> None:
-        super().__init__(run, body)
+    def __init__(
+        self, run: Run, body: Any, *, bias: bool = True, cap: float = 0.0, cue: str = "", room: int = 0
+    ) -> None:
+        super().__init__(run, body, room)
         if run.task.signature.output not in ("class", "classes"):
             raise UsageError(
                 f"a head tells classes apart; the output of task {run.task.name!r} is {self.signature.output}"
             )
         self.template = f"{{input}}{cue}"
         texts = [fill(self.template, {"input": input_text(i.inputs, self.signature)}) for i in self.items]
-        self.rows = [body.encode(text) for text in texts]
+        self.rows = [body.encode(text, room=self.room) for text in texts]
         self.several = self.signature.output == "classes"
         self.gold = gold_of(self.items, self.signature.class_names).to(body.device)
-        width, classes = body.pooled([self.rows[0]]).shape[1], len(self.signature.class_names)
+        width, classes = int(body.model.config.hidden_size), len(self.signature.class_names)
         start = run.rng("head").uniform(-1.0, 1.0, (classes, width)) / np.sqrt(width)
         self.weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32, device=body.device))
         self.bias = torch.nn.Parameter(torch.zeros(classes, device=body.device)) if bias else None
@@ -205,15 +219,16 @@ def labelled_items(run: Run) -> tuple[Item, ...]:
     return items
 
 
-def score_of(run: Run, learned: Learned, items: Sequence[Item]) -> float:
-    """Return the task's primary figure of a prompt on items, missing answers left out."""
+def score_of(run: Run, learned: Learned, items: Sequence[Item], metric: str = "") -> float:
+    """Return the primary figure of a prompt on items, missing answers left out, by a metric or the task's own."""
+    scored = as_metric(metric) if metric else run.task.metric
     predictor = bind(learned, run.model(), {r: h for r, h in run.roles.items() if r != "model"})
     predictions = predictor.predict(items)
-    judge = referee(run.task.metric, run.roles, run.task.signature)
+    judge = referee(scored, run.roles, run.task.signature)
     if judge:
         predictions = judge.judge([predictions], items)[0]
     came = [n for n, gone in enumerate(predictions.missing) if not gone]
-    figures = run.task.metric.aggregate([predictions.outputs[n] for n in came], [items[n].target for n in came])
+    figures = scored.aggregate([predictions.outputs[n] for n in came], [items[n].target for n in came])
     return float(next(iter(figures.values())))
 
 

@@ -57,7 +57,7 @@ def sites_of(model: Any) -> Sites:
     base = model.base_model
     table = TABLES.get(kind) or generic(base)
     stacks = {s.name: s for s in table if find(base, s.path) is not None}
-    layers = {name: len(find(base, _join(s.path, s.layers)) or ()) for name, s in stacks.items()}
+    layers = {name: len(_blocks(base, s)) for name, s in stacks.items()}
     missing = {f"{name}.{place}": why for name, s in stacks.items() for place, why in _missing(base, s).items()}
     places = {name: [p for p in _places(s) if f"{name}.{p}" not in missing] for name, s in stacks.items()}
     available = tuple(
@@ -80,8 +80,8 @@ def _places(stack: Stack) -> tuple[str, ...]:
 def _missing(base: Any, stack: Stack) -> dict[str, str]:
     """Return which places of a stack do not exist, and why."""
     found: dict[str, str] = dict(stack.without)
-    blocks = find(base, _join(stack.path, stack.layers))
-    first = blocks[0] if blocks is not None and len(blocks) else None
+    blocks = _blocks(base, stack)
+    first = blocks[0] if len(blocks) else None
     block = stack.block
     for place, path in (("attention", block.attention), ("mlp", block.mlp), ("key_value", block.core)):
         if first is None or not path or find(first, path) is None:
@@ -91,6 +91,10 @@ def _missing(base: Any, stack: Stack) -> dict[str, str]:
     if not stack.pooled or find(base, _join(stack.path, stack.pooled)) is None:
         found.setdefault("pooled", "it has no pooler")
     return found
+
+
+def _blocks(base: Any, stack: Stack) -> Any:
+    return (find(base, _join(stack.path, stack.layers)) if stack.layers else None) or ()
 
 
 def _kind(model: Any, table: tuple[Stack, ...]) -> str:

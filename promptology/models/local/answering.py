@@ -15,6 +15,7 @@ from promptology.models.local.body import Body
 from promptology.models.local.decoding import Asked, decode
 from promptology.models.local.scoring import score_all
 from promptology.models.local.tenants import Tenants
+from promptology.models.local.trie import Trie, Tries
 
 EXPECTED = 4
 """An answer is reckoned at max_tokens divided by this when batches are formed; most end long before it."""
@@ -27,6 +28,7 @@ class Answering:
         self.body = body
         self.memory = Memory(body.model, body.device)
         self.tenants = Tenants(body)
+        self.tries = Tries(body.reader, body.tokenizer.eos_token_id)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) as outcomes come in; a prompt that is too long is a failure for good."""
@@ -81,7 +83,10 @@ class Answering:
     def _generated(
         self, members: Sequence[int], requests: Sequence[Request], prompts: Sequence[list[int]]
     ) -> Iterator[tuple[int, Outcome]]:
-        asked = [Asked(requests[n], prompts[n], self._most(requests[n], prompts[n])) for n in members]
+        asked = [
+            Asked(requests[n], prompts[n], self._most(requests[n], prompts[n]), self._labels(requests[n]))
+            for n in members
+        ]
         lengths = [len(one.prompt) + one.most // EXPECTED for one in asked]
         each = [requests[n].injected for n in members]
         mixed = self.tenants.group(each[0]) != (each[0].digest if each[0] else None)
@@ -106,6 +111,12 @@ class Answering:
             return min(request.max_tokens, self.body.max_tokens - len(prompt) - self.tenants.virtual(request.injected))
         positions = getattr(self.body.model.config, "max_position_embeddings", None)
         return min(request.max_tokens, int(positions) - 2) if positions else request.max_tokens
+
+    def _labels(self, request: Request) -> Trie | None:
+        """Return the labels that an answer is made of, None where it is free."""
+        if not request.choices:
+            return None
+        return self.tries.trie(request.messages, request.choices, request.separator)
 
     def _scored(
         self, members: Sequence[int], requests: Sequence[Request], prompts: Sequence[list[int]]

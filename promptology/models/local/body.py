@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from promptology.errors import ModelError, UsageError
 from promptology.injection import sites_of
+from promptology.injection.modules import answers_at
 from promptology.models.access import Message
 from promptology.models.local.reading import Reader, clean, limit_of
 
@@ -242,7 +243,8 @@ class Body:
             first = [len(self.start) - 1] * len(targets)
         else:
             rows = [[*prompt, *target[:-1]] for prompt, target in zip(prompts, targets, strict=True)]
-            states = self.hidden(rows).states
+            with answers_at([len(prompt) for prompt in prompts]):
+                states = self.hidden(rows).states
             first = [len(prompt) - 1 for prompt in prompts]
         owner = [n for n, count in enumerate(counts) for _ in range(count)]
         place = [at + k for at, count in zip(first, counts, strict=True) for k in range(count)]

@@ -16,6 +16,7 @@ from torch import Tensor
 from promptology.models.access import Answer, Request
 from promptology.models.local.body import Body
 from promptology.models.local.caches import cache_name, cache_of, takes
+from promptology.models.local.trie import Trie, held
 
 SLACK = 4
 """Tokens beyond the bytes of a stop mark that may hold its first and last characters."""
@@ -24,11 +25,12 @@ Showing = Callable[[Sequence[int]], AbstractContextManager[Any]]
 
 
 class Asked(NamedTuple):
-    """A request with its prompt's tokens and the number that may be generated."""
+    """A request with its prompt's tokens, the number that may be generated, and the labels it is held to if any."""
 
     request: Request
     prompt: list[int]
     most: int
+    trie: Trie | None = None
 
 
 class _Row:
@@ -37,6 +39,7 @@ class _Row:
     def __init__(self, body: Body, place: int, asked: Asked, ends: frozenset[int]) -> None:
         self.place, self.asked, self.ends, self.tokenizer = place, asked, ends, body.tokenizer
         self.out: list[int] = []
+        self.labels = asked.trie.begin() if asked.trie else None
         self.marks = [mark for mark in asked.request.stop if mark]
         self.window = max((len(mark.encode("utf-8", "replace")) for mark in self.marks), default=0) + SLACK
         self.generator: Any = None
@@ -49,9 +52,15 @@ class _Row:
         """Return the next number in [0, 1) of this request."""
         return float(torch.rand((), generator=self.generator, dtype=torch.float64)) if self.generator else 0.0
 
+    def allowed(self) -> list[int] | None:
+        """Return the tokens that may follow, None where all may."""
+        return self.labels.allowed(self.asked.most - len(self.out)) if self.labels else None
+
     def take(self, token: int) -> Answer | None:
         """Add a token; return the answer where it ends here."""
         self.out.append(token)
+        if self.labels:
+            self.labels.take(token)
         if token in self.ends:
             return self._answer(self.out[:-1], False)
         if self.marks:
@@ -100,6 +109,7 @@ def decode(body: Body, batch: Sequence[Asked], showing: Showing) -> Iterator[tup
 
 def chosen(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
     """Return the next token of each row."""
+    logits = held(logits, [row.allowed() for row in rows])
     best: list[int] = logits.argmax(dim=-1).tolist()
     drawing = [n for n, row in enumerate(rows) if row.generator is not None]
     if drawing:

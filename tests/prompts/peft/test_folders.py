@@ -276,6 +276,10 @@ def test_texts_stay_behind_and_are_said(tmp_path):
         ((SiteTensors("decoder.input", numbers(4, 8)),), "no type for this combination"),
         ((SiteTensors("input", numbers(4, 8), role="judge"),), "no type for this combination"),
         ((SiteTensors("key_value[1]", numbers(2, 4, 2, 4)),), "leave layers out"),
+        (
+            [SiteTensors(f"{stack}.key_value[0]", numbers(2, 4, 2, 4)) for stack in ("encoder", "decoder")],
+            "this has decoder, encoder",
+        ),
         ((SiteTensors("layer[1]", numbers(4, 8)),), r"no type for this combination \(\[tensors\] layer\[1\]: 4 x 8\)"),
         ((Weights("full", {}, {"a.weight": numbers(2, 2)}),), "no type for this combination"),
         (

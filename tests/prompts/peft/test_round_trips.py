@@ -206,8 +206,9 @@ def test_our_prefixes_in_peft(bases, tmp_path, name):
     assert all(np.array_equal(p.values, q.values) for p, q in zip(again.parts, learned.parts[:layers], strict=False))
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_our_lora_in_peft(bases, tmp_path, name):
+# GPT-2 keeps its weights transposed; where the part does not say so, peft sees it.
+@pytest.mark.parametrize(("name", "said"), [("gpt2", True), *((name, False) for name in KINDS)])
+def test_our_lora_in_peft(bases, tmp_path, name, said):
     paths = [n for n, _ in bases[name].named_modules() if n.split(".")[-1] in TARGETS[name]]
     arrays, alphas = {}, {paths[0]: 9}
     for path in paths:
@@ -215,7 +216,7 @@ def test_our_lora_in_peft(bases, tmp_path, name):
         wide, out = weight.shape if name == "gpt2" else reversed(weight.shape)
         rank = 3 if path == paths[-1] else 2
         arrays |= {f"{path}.A": numbers(rank, wide), f"{path}.B": numbers(out, rank)}
-    transposed = {"fan_in_fan_out": True} if name == "gpt2" else {}
+    transposed = {"fan_in_fan_out": True} if said else {}
     learned = own(Weights("lora", {"alpha": 1.5, "alphas": alphas, **transposed}, arrays))
     learned.export("peft", tmp_path / "a", task_type="FEATURE_EXTRACTION" if name == "roberta" else "")
     ours = here(name, bases[name], learned)
@@ -389,3 +390,23 @@ def test_a_bare_stack_takes_the_lora_of_a_model_with_a_head(bases, tmp_path):
         with pt.attach(bases["gpt2"], learned):
             logits = bases["gpt2"](input_ids=ids).logits
     assert furthest(bases["gpt2"].lm_head(states), logits) <= CLOSE
+
+
+@pytest.mark.parametrize("type_", ["prompt", "prefix", "lora"])
+def test_a_bound_folder_answers_as_the_attached_model(bases, tmp_path, type_):
+    from promptology.models.access import Request
+    from promptology.prompts.injected import injected_of
+
+    configs = {"prompt": prompt_config("llama"), "prefix": prompt_config("llama", peft.PrefixTuningConfig)}
+    adapted(bases["llama"], configs.get(type_) or lora_config("llama")).save_pretrained(tmp_path)
+    model = pt.model(bases["llama"], tokenizer=tiny.tiny_tokenizer("llama"))
+    learned, body = load(tmp_path), model.frozen()
+    texts = ["the red bus is", "where is my parcel now"]
+    asked = [Request.user(text, max_tokens=5, injected=injected_of(learned)) for text in texts]
+    answers = [outcome.text for _, outcome in sorted(model.generate(asked))]
+    for text, answer in zip(texts, answers, strict=True):
+        ids = torch.tensor([body.encode([("user", text)])])
+        with torch.no_grad(), pt.attach(bases["llama"], learned):
+            ahead = greedy("llama", bases["llama"], ids, steps=5)
+        assert body.tokenizer.decode(ahead[0], skip_special_tokens=True).strip() == answer.strip()
+    assert len(set(answers)) == 2
