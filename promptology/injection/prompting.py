@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from promptology.errors import UsageError
 from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
-from promptology.injection.filling import Rows, key_values, padded, rows_of
 from promptology.injection.checking import check_deep, check_modules, check_prefixes
+from promptology.injection.filling import Rows, key_values, padded, rows_of
 from promptology.injection.inputs import Inputs
 from promptology.injection.keeping import Versions, epoch
 from promptology.injection.modules import Spans
