@@ -217,6 +217,12 @@ def _check_lora(layer: Any, path: str, filler: Any) -> None:
         )
 
 
+def counts_tokens(model: Any) -> bool:
+    """Whether modules are attached along a stack of a model, which may count the tokens of its text."""
+    stacks = (id(find(model.base_model, stack.path)) for stack in sites_of(model).stacks.values())
+    return any(slot.counts for key in stacks if key in _OPEN for slot in _OPEN[key][0].slots)
+
+
 def detached(model: Any) -> bool:
     """Whether nothing is attached to a model."""
     return epoch(model) == 0

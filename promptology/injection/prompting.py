@@ -55,7 +55,7 @@ class Wiring:
             self.at.setdefault(site.place, []).append((site, filler))
         self.changes = [f for _, f in self.at.get("input", ()) if isinstance(f, nn.Module)]
         self.heads = self._heads()
-        self.slot = Slot()
+        self.slot = Slot(any(isinstance(filler, nn.Module) for _, filler in fillings))
         cross = key_values(self.at.get("cross_key_value", ()), len(self.blocks), self.heads, stack.name)
         self.slot.cross = cross[0] if cross else None
         self.versions = Versions(model)

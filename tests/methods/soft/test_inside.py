@@ -63,12 +63,14 @@ def test_saved_prompts_predict_the_same_in_a_fresh_process(tmp_path):
         "import json, sys, torch\nimport promptology as pt\ntorch.set_num_threads(1)\n"
         "base, folders, inputs = json.loads(sys.argv[1])\n"
         "models = {kind: pt.model('hf:' + folder) for kind, folder in folders.items()}\n"
-        "names = [f'{k}-{m}' for k in models for m in %r]\n"
+        "names = [f'{k}-{m}' for k in models for m in sys.argv[2].split()]\n"
         "found = {n: pt.load(f'{base}/{n}').bind(models[n.partition('-')[0]]).predict(inputs).outputs for n in names}\n"
         "print(json.dumps(found))\n"
-    ) % METHODS
+    )
     given = json.dumps([str(tmp_path), {kind: str(separable.folder(kind)) for kind in kinds}, inputs])
-    done = subprocess.run([sys.executable, "-c", code, given], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, given, " ".join(METHODS)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == wanted
 
