@@ -12,8 +12,11 @@ from promptology.errors import UsageError
 from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
 from promptology.injection.filling import Rows, padded
-from promptology.injection.modules import Spans
+from promptology.injection.modules import Spans, answers_in
 from promptology.injection.watching import spread
+
+CACHES = ("cache", "past_key_values")
+"""Names of the argument that holds a cache, over the versions of transformers."""
 
 
 class Inputs:
@@ -21,7 +24,7 @@ class Inputs:
 
     def __init__(self, module: Any, stack: Stack, config: Any, given: dict[str, Any]) -> None:
         self.module, self.stack, self.config, self.given = module, stack, config, dict(given)
-        cache: Any = given.get("cache", given.get("past_key_values"))
+        cache: Any = next((given[name] for name in CACHES if given.get(name) is not None), None)
         self.past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
         self.prompt_mask: Tensor | None = None
         self.spans = self._spans()
@@ -44,7 +47,7 @@ class Inputs:
             positions = counted.masked_fill(mask[:, -length:] == 0, -1)
         else:
             positions = torch.arange(self.past, self.past + length, device=given.device).expand(rows, -1)
-        return Spans(positions, self.past)
+        return Spans(positions, self.past, None if self.past else answers_in(positions))
 
     def embed(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace token ids by their embeddings, changed."""

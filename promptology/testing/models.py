@@ -237,7 +237,7 @@ def _check_continuations(
         checked.promise(got is not None and abs(got - value) < 0.01, text)
 
 
-def _scored(checked: Checked, model: Any, prompts: list[str], choices: list[list[str]]) -> list[list[float]]:
+def _scored(checked: Checked, model: Any, prompts: list[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
     rows: list[list[float]] = [list(row) for row in _called(checked, lambda: model.score(prompts, choices))]
     shape = [len(row) for row in rows]
     checked.promise(

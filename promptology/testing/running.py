@@ -21,6 +21,7 @@ from promptology.prompts.saving import load
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost
 from promptology.run.handles import unmetered
+from promptology.training import keeping
 
 Models = Mapping[str, Any]
 WAIT = 120
@@ -139,6 +140,7 @@ def do(job: str, folder: Path) -> Any:
     with (folder / "spec.pickle").open("rb") as file:
         spec = pickle.load(file)  # written a moment ago by the test that started us
     if job == "fit":
+        keeping.SAVE_EVERY = spec["gap"]
         result = run_once(spec["method"], spec["task"], spec["models"], spec["budget"], spec["seed"])
         return summary(result)
     return predicted(load(spec["prompt"]), spec["models"], spec["inputs"])

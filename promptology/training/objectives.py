@@ -32,10 +32,14 @@ READOUTS = ("auto", "answer", "label-likelihood", "head")
 
 
 class Objective:
-    """What both objectives share: items, their token ids, and the batches of a training."""
+    """What both objectives share: items, their token ids, and the batches of a training.
 
-    def __init__(self, run: Run, body: Any) -> None:
+    `room`: positions that virtual tokens will take before the text.
+    """
+
+    def __init__(self, run: Run, body: Any, room: int = 0) -> None:
         self.run, self.body = run, body
+        self.room = 0 if body.kind == "seq2seq" else room  # its positions are relative: there are always more
         self.items = labelled_items(run)
         self.signature = run.task.signature
         self.rows: list[list[int]] = []
@@ -89,8 +93,9 @@ class TextObjective(Objective):
         weights: Mapping[str, float] | None = None,
         order: Callable[[Sequence[str]], Sequence[str]] | None = None,
         words: bool = True,
+        room: int = 0,
     ) -> None:
-        super().__init__(run, body)
+        super().__init__(run, body, room)
         self.order = order or by_frequency(self.items)
         chat = bool(getattr(body, "chat", False))
         blank = "" if chat or body.kind == "seq2seq" else " "
@@ -108,7 +113,7 @@ class TextObjective(Objective):
         asked = [with_cue(render(i.inputs), options["cue"]) for i in self.items]
         said = [self._answer(i, blank) for i in self.items]
         ends = readout == "answer"
-        self.rows = [body.encode(messages) for messages in asked]
+        self.rows = [body.encode(messages, room=self.room) for messages in asked]
         self.targets = [body.continuation(messages, text, end=ends) for messages, text in zip(asked, said, strict=True)]
         self.weights = None if weights is None else torch.tensor([item_weight(i, weights) for i in self.items])
 
@@ -139,24 +144,23 @@ class HeadObjective(Objective):
     """A linear head on the pooled state: cross-entropy, or for several classes weighted binary cross-entropy.
 
     `bias`: whether the head has one. `cap`: the largest weight of a rare class's positives, 0 for none. `cue`: stands
-    behind the text (PTEC, arXiv:2309.12075). `room`: positions that virtual tokens will take. The weight starts uniform
-    in +-1/sqrt(width), as linear layers do.
+    behind the text (PTEC, arXiv:2309.12075). The weight starts uniform in +-1/sqrt(width), as linear layers do.
     """
 
     def __init__(
         self, run: Run, body: Any, *, bias: bool = True, cap: float = 0.0, cue: str = "", room: int = 0
     ) -> None:
-        super().__init__(run, body)
+        super().__init__(run, body, room)
         if run.task.signature.output not in ("class", "classes"):
             raise UsageError(
                 f"a head tells classes apart; the output of task {run.task.name!r} is {self.signature.output}"
             )
         self.template = f"{{input}}{cue}"
         texts = [fill(self.template, {"input": input_text(i.inputs, self.signature)}) for i in self.items]
-        self.rows = [body.encode(text, room=room) for text in texts]
+        self.rows = [body.encode(text, room=self.room) for text in texts]
         self.several = self.signature.output == "classes"
         self.gold = gold_of(self.items, self.signature.class_names).to(body.device)
-        width, classes = body.pooled([self.rows[0]]).shape[1], len(self.signature.class_names)
+        width, classes = int(body.model.config.hidden_size), len(self.signature.class_names)
         start = run.rng("head").uniform(-1.0, 1.0, (classes, width)) / np.sqrt(width)
         self.weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32, device=body.device))
         self.bias = torch.nn.Parameter(torch.zeros(classes, device=body.device)) if bias else None

@@ -11,20 +11,22 @@ arXiv:2104.08691.
 
 The paper's rate, 0.3 with Adafactor, belongs to T5, whose embeddings have norms in the tens. Here it is a multiple of E,
 the mean norm of the model's own embeddings, and the optimizer is AdamW, as in later studies (DePT, arXiv:2309.05173).
-An encoder without a language-model head gets a linear head on its pooled state, trained with the prompt.
+An encoder-decoder gets the prompt at its encoder alone, as in the paper. An encoder without a language-model head gets a
+linear head on its pooled state, trained with the prompt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Differentiable
 from promptology.prompts.learned import Learned
-from promptology.prompts.sites import SiteTensors
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.training.planning import course_cost
 
 
 @method("prompt-tuning", family="soft", learns="tensors", paper="arXiv:2104.08691", needs={"model": Differentiable})
@@ -37,13 +39,13 @@ class PromptTuning:
     init: str = "vocabulary"
     """Where they start: vocabulary, classes (the class names), text (see `text`) or random (section 3.2)."""
     text: str = ""
-    """What a start from a text takes; empty: the instruction of the start."""
+    """What a start from a text takes; empty: the instruction of the start, or of the task."""
     rate: float = 0.01
     """Rate of the prompt as a multiple of E; the paper's is 0.3 for T5 (section 3.1)."""
     head_rate: float = 0.01
     """Rate of the head, where there is one."""
     steps: int = 300
-    """Steps of gradient; the paper's are 30,000 (section 3.1)."""
+    """Steps of gradient; the paper's are 30,000 (section 3.1); 0 leaves the prompt as it starts."""
     batch: int = 16
     """Items per step; the paper's are 32 (section 3.1)."""
     schedule: str = "linear"
@@ -53,45 +55,26 @@ class PromptTuning:
     decay: float = 1e-5
     """Weight decay (section 3.1)."""
     checks: int = 10
-    """How often the state is scored on validation items; the best is kept (section 3.3)."""
+    """How often the state is scored on validation items, the best is kept (section 3.3); 0 keeps the last."""
     readout: str = "auto"
     """What is trained for: label-likelihood, answer, head; auto: as the start is read, or a head on encoders."""
     trie: bool = False
     """Whether generated answers are held to the class names (readout answer)."""
 
-    def plan(self, task: Task) -> Cost:
+    def plan(self, task: Task, model: Any = None) -> Cost:
         """Return three passes for each item of each step, and the scoring of validation items."""
-        checked = sum(i.labelled for i in task.validation)
-        return Cost(passes=3 * self.steps * self.batch + self.checks * checked)
+        return course_cost(self, task, model, self.readout)
 
     def fit(self, run: Run) -> Learned:
         """Return the virtual tokens with the readout that they were trained for."""
-        from promptology.injection import Filling, attach
-        from promptology.training.initial import array, virtual_tokens
-        from promptology.training.loop import Group, train
+        from promptology.injection import Filling
+        from promptology.training.initial import virtual_tokens
+        from promptology.training.inside import train_inside
+        from promptology.training.loop import Group
         from promptology.training.objectives import objective
 
         body = run.model().frozen()
-        goal = objective(run, body, self.readout, **({"trie": True} if self.trie else {}))
-        P = virtual_tokens(run, body, self.length, self.init, self.text or run.start.instruction)
-
-        def loss(batch):  # type: ignore[no-untyped-def]
-            with attach(body.model, [Filling(goal.site, P)]):
-                return goal.loss(batch)
-
-        def learned() -> Learned:
-            return goal.learned(SiteTensors(goal.site, array(P)), method="prompt-tuning")
-
+        goal = objective(run, body, self.readout, room=self.length, **({"trie": True} if self.trie else {}))
+        P = virtual_tokens(run, body, self.length, self.init, self.text)
         groups = [Group("prompt", {"P": P}, self.rate * body.norm, self.decay), *goal.groups(self.head_rate)]
-        train(
-            run,
-            loss,
-            goal.batches(self.batch),
-            groups,
-            steps=self.steps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            evaluate=goal.validate(learned) if self.checks else None,
-            every=max(1, self.steps // max(1, self.checks)),
-        )
-        return learned()
+        return train_inside(run, goal, self, groups, lambda: [Filling(goal.site, P)], "prompt-tuning")

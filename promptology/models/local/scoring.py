@@ -15,6 +15,7 @@ from torch import Tensor
 
 from promptology.errors import UsageError
 from promptology.injection import Prefix, attach, encode_prefix
+from promptology.injection.modules import answers_at
 from promptology.models.local.batching import Memory, in_batches
 from promptology.models.local.body import Body, Hidden
 from promptology.models.local.caches import cache_of, layers_of
@@ -167,7 +168,8 @@ def _whole(body: Body, prompts: Sequence[list[int]], targets: Targets) -> Values
             states = body.decoded(encoder, [[*body.start, *stem.tokens] for stem in stems])
             first = [len(body.start) - 1] * len(prompts)
         else:
-            states = body.hidden([[*prompts[stem.n], *stem.tokens] for stem in stems]).states
+            with answers_at([len(prompts[stem.n]) for stem in stems]):
+                states = body.hidden([[*prompts[stem.n], *stem.tokens] for stem in stems]).states
             first = [len(row) - 1 for row in prompts]
         wants = [
             Want(row, first[stem.n] + j, token, stem.n, k)
