@@ -60,15 +60,13 @@ def apply(
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
-    from promptology.models.access import verb
     from promptology.prompts.saving import load
 
     learned = load(folder)
     if not model:
-        wanted = verb(learned.roles.get("model", "generates"))
-        raise UsageError(f"apply needs --model; the prompt wants a model that {wanted}")
-    settings = {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env}
-    bound = opened(model, {**settings, "device": device, "dtype": dtype})
+        raise UsageError(f"apply needs --model; the prompt wants a model that {_wanted(learned)}")
+    where = {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env, "device": device, "dtype": dtype}
+    bound = opened(model, where)
     fields = [f.name for f in learned.signature.fields]
     if input is None and not texts:
         raise UsageError("apply needs texts or --input FILE")
@@ -95,6 +93,13 @@ def apply(
             out(result["prediction"])
         return
     _write(results, out_file)
+
+
+def _wanted(learned: Any) -> str:
+    """Return what a prompt's model must do, in words."""
+    from promptology.models.access import verb
+
+    return verb(learned.roles.get("model", "generates"))
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
