@@ -127,6 +127,15 @@ def blocks_of(model):
     return base.h if hasattr(base, "h") else base.layers if hasattr(base, "layers") else base.encoder.layer
 
 
+def capture_free(block, states):
+    """Note what enters a block, by a plain hook of torch; return the hook."""
+
+    def enter(module, args, kwargs):
+        states["hidden"] = args[0] if args else kwargs["hidden_states"]
+
+    return block.register_forward_pre_hook(enter, with_kwargs=True)
+
+
 def heads_of(model):
     config = model.config
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads

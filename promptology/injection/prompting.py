@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from promptology.errors import UsageError
 from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
+from promptology.injection.checking import check_deep, check_modules, check_prefixes
 from promptology.injection.filling import Rows, key_values, padded, rows_of
 from promptology.injection.inputs import Inputs
 from promptology.injection.keeping import Versions, epoch
@@ -54,14 +55,16 @@ class Wiring:
             self.at.setdefault(site.place, []).append((site, filler))
         self.changes = [f for _, f in self.at.get("input", ()) if isinstance(f, nn.Module)]
         self.heads = self._heads()
-        self.slot = Slot()
+        self.slot = Slot(any(isinstance(filler, nn.Module) for _, filler in fillings))
         cross = key_values(self.at.get("cross_key_value", ()), len(self.blocks), self.heads, stack.name)
         self.slot.cross = cross[0] if cross else None
         self.versions = Versions(model)
         self.kept: Kept | None = None
         self.prompts = self._prompts()
         self.shown = self._shown()
-        self._check_layers()
+        check_modules(self.at, self.width)
+        check_deep(self.at, self.prompts, self.width)
+        check_prefixes(prefixes, len(self.blocks), self.heads)
 
     def _prompts(self) -> list[Rows]:
         """Return the virtual tokens as they are now; an optimiser may have changed them."""
@@ -102,18 +105,6 @@ class Wiring:
         size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
         return heads, int(size)
 
-    def _check_layers(self) -> None:
-        deep = [(s, f) for s, f in self.at.get("layer", ()) if isinstance(f, Tensor)]
-        length = sum(p[0].shape[1] for p in self.prompts)
-        for site, filler in deep:
-            if not self.prompts:
-                raise UsageError(f"site {site}: it takes the place of virtual tokens, and there are none at input")
-            if filler.shape[-2] != length or filler.shape[-1] != self.width:
-                raise UsageError(
-                    f"site {site}: virtual tokens of shape {tuple(filler.shape)} cannot take the place of "
-                    f"{length} x {self.width}"
-                )
-
     def connect(self, undo: ExitStack) -> None:
         """Register all hooks; `undo` takes them off."""
         self.watch.slots.append(self.slot)
@@ -132,7 +123,7 @@ class Wiring:
             hook = self._into_block(filler)
             add(self.blocks[site.layer].register_forward_pre_hook(hook, with_kwargs=True))
         for site, filler in self.at.get("last_position", ()):
-            add(self.blocks[site.layer].register_forward_hook(self._last(filler, str(site))))
+            add(self.blocks[site.layer].register_forward_hook(self._last(filler)))
         for place, path in (("attention", self.stack.block.attention), ("mlp", self.stack.block.mlp)):
             for site, filler in self.at.get(place, ()):
                 part = find(self.blocks[site.layer], path)
@@ -156,6 +147,7 @@ class Wiring:
         self.prompts, self.shown = self._prompts(), self._shown()
         prefix, front = self._prefix(inputs.past), 0
         if self.prompts and not self.stack.causal:
+            self._check_inner(inner)
             front = inputs.prepend(self.prompts)
             if inputs.past == 0:
                 self.slot.lasting = front, inputs.prompt_mask
@@ -165,7 +157,7 @@ class Wiring:
         for other in inner:
             other.before += front
         self.slot.pile.append(_joined(before))
-        self.slot.passes.append(Pass(front, spans, behind=behind))
+        self.slot.passes.append(Pass(front, spans, behind=behind, ragged=inputs.prompt_mask is not None))
         return (), inputs.given
 
     def _inner(self) -> list[Pass]:
@@ -173,6 +165,14 @@ class Wiring:
         stop = None if self.watch.limit is None else self.watch.limit + 1
         slots = self.watch.slots[self.index + 1 : stop]
         return [slot.passes[-1] for slot in slots if slot.passes and not slot.busy]
+
+    def _check_inner(self, inner: Sequence[Pass]) -> None:
+        """Refuse a gap between this prompt and the one inside it, where distances between columns count."""
+        if self.stack.positions == "none" and any(one.ragged for one in inner):
+            raise UsageError(
+                f"a prompt around prompts of different lengths, in stack {self.stack.name!r} with relative positions: "
+                "join the two along their length"
+            )
 
     def _leave(self, module: Any, args: Any, kwargs: Any, out: Any) -> Any:
         if self.idle or not self.slot.passes:
@@ -183,9 +183,9 @@ class Wiring:
             return out
         if this.front and not self.stack.keeps:
             out = _changed(out, lambda hidden: hidden[:, this.front :], every=True)
-        for site, filler in self.at.get("output", ()) if self.watch.limit is None else ():
+        for _, filler in self.at.get("output", ()) if self.watch.limit is None else ():
             front = this.text if self.stack.keeps else this.behind
-            out = _changed(out, self._on_text(filler, front, this.spans, {}, str(site)))
+            out = _changed(out, self._on_text(filler, front, this.spans, {}))
         return out
 
     def _prefix(self, past: int) -> Prefix | None:
@@ -223,8 +223,8 @@ class Wiring:
     def _around(self, **inputs: Any) -> Any:
         """Run the stack on virtual tokens alone, which see what this attachment shows of itself."""
         own = Inputs(self.module, self.stack, self.config, inputs)
-        for one in self.shown:
-            own.shift(one.lengths)
+        for lengths in [one.lengths for one in self.shown] or [0]:
+            own.shift(lengths)
         self.slot.pile.append(_joined(self.shown))
         try:
             return self.module(**own.given)
@@ -249,7 +249,7 @@ class Wiring:
             front, seen = self.slot.lasting
             if not front or hidden is None:
                 return args, kwargs
-            if mask is None and seen is not None:
+            if mask is None and any(slot.lasting[1] is not None for slot in self.watch.slots):
                 every = sum(slot.lasting[0] for slot in self.watch.slots)
                 mask = torch.ones((hidden.shape[0], hidden.shape[1] - every), dtype=torch.long, device=hidden.device)
             if mask is not None and mask.dim() == 2 and hidden.shape[1] >= mask.shape[1] + front:
@@ -268,7 +268,7 @@ class Wiring:
             if isinstance(filler, Tensor):
                 hidden = self._deep(hidden, filler)
             elif (this := self.on_text) is not None:
-                hidden = self._on_text(filler, this.text, this.spans, {}, "layer")(hidden)
+                hidden = self._on_text(filler, this.text, this.spans, {})(hidden)
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         return hook
@@ -277,7 +277,7 @@ class Wiring:
         """Put deep virtual tokens in the place of those that come from the block below."""
         deep = spread(filler if filler.dim() == 3 else filler[None], hidden.shape[0]).to(hidden.dtype)
         if self.stack.causal:
-            return deep if self.slot.busy else hidden
+            return deep if self.slot.busy and self.watch.limit == self.index else hidden
         this = self.slot.passes[-1] if self.slot.passes else None
         if this is None or not this.front:
             return hidden
@@ -291,11 +291,11 @@ class Wiring:
             entered: Any = args[0] if args else kwargs.get("hidden_states")
             front = 0 if name.endswith("pooled") else this.text
             batch = {"input": entered[:, front:] if front else entered}
-            return _changed(out, self._on_text(filler, front, this.spans, batch, name))
+            return _changed(out, self._on_text(filler, front, this.spans, batch))
 
         return hook
 
-    def _last(self, filler: Any, name: str) -> Callable[..., Any]:
+    def _last(self, filler: Any) -> Callable[..., Any]:
         def hook(module: Any, args: tuple[Any, ...], out: Any) -> Any:
             this = self.on_text
             if this is None:
@@ -317,12 +317,7 @@ class Wiring:
 
         return hook
 
-    def _on_text(
-        self, filler: Any, front: int, spans: Spans, batch: Mapping[str, Any], name: str
-    ) -> Callable[[Tensor], Tensor]:
-        if not isinstance(filler, nn.Module):
-            raise UsageError(f"site {name} takes a module (hidden, spans, batch), not a {type(filler).__name__}")
-
+    def _on_text(self, filler: Any, front: int, spans: Spans, batch: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
         def change(hidden: Tensor) -> Tensor:
             text: Tensor = filler(hidden[:, front:] if front else hidden, spans, batch).to(hidden.dtype)
             return torch.cat([hidden[:, :front], text], dim=1) if front else text

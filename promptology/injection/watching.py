@@ -68,13 +68,15 @@ class Prefix(NamedTuple):
 class Pass:
     """One forward pass of a stack as one attachment sees it: virtual tokens that are really there, and the text.
 
-    `front`: its own virtual tokens; `before`: those of attachments around it, `behind`: of those inside it.
+    `front`: its own virtual tokens; `before`: those of attachments around it, `behind`: of those inside it;
+    `ragged`: whether its own differ in number over the rows.
     """
 
     front: int
     spans: Spans
     before: int = 0
     behind: int = 0
+    ragged: bool = False
 
     @property
     def text(self) -> int:
@@ -87,10 +89,11 @@ class Slot:
 
     `cross`: what it shows to attention over an encoder's output, the same for every forward. `passes`: forwards under
     way; `busy`: whether its own virtual tokens are run alone. `lasting`: virtual tokens that the last output of an
-    encoder holds, and which of them are there.
+    encoder holds, and which of them are there. `counts`: whether it holds modules, which may count the text's tokens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
+        self.counts = counts
         self.pile: list[Prefix | None] = []
         self.cross: Prefix | None = None
         self.passes: list[Pass] = []
@@ -144,6 +147,9 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
         layer, cross = watch.layer[id(module)], id(module) in watch.crosses
         if watch.record is not None and not cross:
             watch.record[layer] = key, value
+        # Without a mask sdpa asks this flag; eager attention then lets every token see all.
+        flag = kwargs.get("is_causal")
+        causal = not eager and bool(getattr(module, "is_causal", True) if flag is None else flag)
         slots = watch.slots if watch.limit is None else watch.slots[: watch.limit + 1]
         before_rows = [slot.cross if cross else slot.prefix for slot in slots]
         prefixes = [prefix for prefix in before_rows if prefix is not None]
@@ -151,14 +157,16 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
             own = key.shape[2]
             key, value, seen = _before(prefixes, layer, key, value)
             before = key.shape[2] - own
-            causal = kwargs.get("is_causal")
-            causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
+            biased = kwargs.get("position_bias") is not None
+            if biased and seen is not None:
+                key, value, seen = _adjoining(key, value, seen)
             attention_mask = _widened(attention_mask, before, seen, query, own, causal, eager)
-            if kwargs.get("position_bias") is not None:
-                kwargs["position_bias"] = _bias(None if cross else watch, kwargs["position_bias"], before, own)
+            if biased:
+                past = next((slot.passes[-1].spans.past for slot in slots if slot.passes), 0)
+                kwargs["position_bias"] = _bias(None if cross else watch, kwargs["position_bias"], before, own, past)
         out = inner(module, query, key, value, attention_mask, *args, **kwargs)
         if watch.maps is not None and not cross:
-            watch.maps[layer] = _map(query, key, attention_mask, kwargs, getattr(module, "is_causal", False))
+            watch.maps[layer] = _map(query, key, attention_mask, kwargs, causal)
         return out
 
     return shown
@@ -233,11 +241,21 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return zeros.masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _bias(watch: Watch | None, bias: Tensor, before: int, own: int) -> Tensor:
+def _adjoining(key: Tensor, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Move what rows do not have to the far end, so that relative positions of what they have are true."""
+    order = torch.argsort(seen.int(), dim=1, stable=True)
+    before = seen.shape[1]
+    index = order[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[3])
+    key = torch.cat([key[:, :, :before].gather(2, index), key[:, :, before:]], dim=2)
+    value = torch.cat([value[:, :, :before].gather(2, index), value[:, :, before:]], dim=2)
+    return key, value, seen.gather(1, order)
+
+
+def _bias(watch: Watch | None, bias: Tensor, before: int, own: int, past: int) -> Tensor:
     """Return a bias of relative positions with columns for what stands in front, at its true distance."""
     if watch is None or watch.bias_of is None:
         return torch.nn.functional.pad(bias, (before, 0))
-    return watch.bias_of(bias.shape[2], before + own, before + own - bias.shape[2]).to(bias.dtype)
+    return watch.bias_of(bias.shape[2], before + own, before + past).to(bias.dtype)
 
 
 def _map(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any], causal: bool) -> Tensor:

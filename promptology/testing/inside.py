@@ -104,11 +104,10 @@ class CountingInside:
         return found
 
     def _outcomes(self, ask: Any, requests: Sequence[Request], *more: Any) -> Iterator[tuple[int, Outcome]]:
+        self.count(len(requests))
         self._answering += 1
         try:
-            for n, request in enumerate(requests):
-                self.count(1)
-                yield from ((n, outcome) for _, outcome in ask([request], *more))
+            yield from ask(requests, *more)
         finally:
             self._answering -= 1
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from promptology.errors import UsageError
 from promptology.injection.attaching import watching
+from promptology.prompts.start import default_instruction
 from promptology.run.engine import Run
 
 INITS = ("vocabulary", "text", "classes", "random", "names", "run")
@@ -46,10 +47,13 @@ def virtual_tokens(run: Run, body: Any, length: int, init: str = "vocabulary", t
 
 
 def word_ids(run: Run, body: Any, length: int, init: str, text: str = "") -> list[int]:
-    """Return the tokens that a start is made of: of a text, of the class names, else drawn from the vocabulary."""
+    """Return the tokens that a start is made of: of a text, of the class names, else drawn from the vocabulary.
+
+    Without a text it is the instruction of the start, or of the task.
+    """
     rng = run.rng("virtual tokens")
     if init == "text":
-        ids = text_tokens(body, text)
+        ids = text_tokens(body, text or run.start.instruction or default_instruction(run.task.signature))
         return [ids[i % len(ids)] for i in range(length)]
     if init in ("names", "run"):
         names = " ".join(run.task.signature.class_names)

@@ -101,19 +101,9 @@ def train(
     number = run.trainings[label] = run.trainings[label] + 1
     draw = run.rng(f"{label}/{number}")
     spec = [label, number, _spec(groups), steps, schedule, warmup, clip, every, patience, better_by, optimizer, bf16]
-    stepper = Stepper(
-        step,
-        groups,
-        optimizer=optimizer,
-        clip=clip,
-        bf16=bf16,
-        micro=micro,
-        seed=int(draw.integers(2**48)),
-        generators=generators,
-        after_backward=after_backward,
-        label=label,
-        say=lambda text: run.log(label, note=text),
-    )
+    how: dict[str, Any] = {"optimizer": optimizer, "clip": clip, "bf16": bf16, "micro": micro, "label": label}
+    how |= {"generators": generators, "after_backward": after_backward, "seed": int(draw.integers(2**48))}
+    stepper = Stepper(step, groups, say=lambda text: run.log(label, note=text), **how)
     loop = _Loop(run, stepper, batches, groups, Sizing(run.meter, steps, every, evaluate is not None))
     loop.schedule, loop.warmup, loop.evaluate, loop.patience = schedule, warmup, evaluate, patience
     loop.better_by, loop.label, loop.role = better_by, label, role

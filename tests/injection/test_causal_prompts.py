@@ -99,6 +99,29 @@ def test_prompts_of_different_lengths(kind, attention, side, model_of):
 
 
 @two
+@ways
+@pytest.mark.parametrize("gradients", [True, False])
+def test_some_rows_without_a_prompt(kind, attention, gradients, model_of):
+    model = model_of(kind, attention=attention)
+    ids = token_ids(model)
+    with torch.set_grad_enabled(gradients), attach(model, [Filling("input", [PROMPT, PROMPT[:0], PROMPT[:2]])]):
+        found = model(ids).logits
+    assert apart(found[1:2], model(ids[1:2]).logits) < NEAR
+    assert apart(found[:1], prepended(model, PROMPT, ids[:1])) < NEAR
+    assert apart(found[2:], prepended(model, PROMPT[:2], ids[2:])) < NEAR
+
+
+@two
+def test_gradients_with_some_rows_without_a_prompt(kind, model_of):
+    model, prompt, empty = model_of(kind), PROMPT.clone().requires_grad_(), PROMPT[:0].clone().requires_grad_()
+    ids = token_ids(model)
+    with attach(model, [Filling("input", [prompt, empty, PROMPT])]):
+        model(ids).logits[:2].square().mean().backward()
+    assert bool(prompt.grad.isfinite().all())
+    assert float(prompt.grad.norm()) > 0
+
+
+@two
 def test_nested_and_listed_prompts_are_joined(kind, model_of):
     model, inner = model_of(kind), normal(3, WIDTH, seed=3)
     ids = token_ids(model)
@@ -176,6 +199,24 @@ def test_deep_prompts_per_row(kind, model_of):
     for i in range(3):
         with attach(model, [Filling("input", PROMPTS[i]), Filling("layer[1]", deep[i])]):
             assert apart(found[i : i + 1], model(ids[i : i + 1]).logits) < NEAR
+
+
+@two
+@pytest.mark.parametrize("kept", [False, True])
+def test_nested_deep_prompts(kept, kind, model_of):
+    """Each takes the place of its own virtual tokens; the inner ones read the outer ones as these are there."""
+    model, inner = model_of(kind), normal(3, WIDTH, seed=3)
+    deep, deeper = normal(5, WIDTH, seed=4), normal(3, WIDTH, seed=5)
+    ids = token_ids(model)
+    with attach(model, [Filling("input", torch.cat([PROMPT, inner])), Filling("layer[1]", torch.cat([deep, deeper]))]):
+        expected = model(ids).logits
+    with (
+        torch.set_grad_enabled(not kept),
+        attach(model, [Filling("input", PROMPT), Filling("layer[1]", deep)]),
+        attach(model, [Filling("input", inner), Filling("layer[1]", deeper)]),
+    ):
+        for _ in range(2):
+            assert apart(model(ids).logits, expected) < NEAR
 
 
 @every

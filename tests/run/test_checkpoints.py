@@ -14,6 +14,7 @@ from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.store import SQLiteStore
 from promptology.testing.fixtures import small_task
+from promptology.training import keeping
 from promptology.training.loop import Group, train
 
 
@@ -103,10 +104,16 @@ def test_everything_after_it_is_the_same(stores, tmp_path, at):
     assert (found, theirs, asked) == (whole, counts, (0, 0))
 
 
-def test_an_interrupt_behind_the_rollouts_of_a_step_does_not_ask_for_them_twice(stores, tmp_path):
+@pytest.mark.parametrize("save_every", [0.0, 5.0])
+@pytest.mark.parametrize("at", [1, 2, 8])
+def test_an_interrupt_behind_the_rollouts_of_a_step_does_not_ask_for_them_twice(
+    stores, tmp_path, monkeypatch, at, save_every
+):
+    monkeypatch.setattr(keeping, "SAVE_EVERY", save_every)
+    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
     whole, counts, meter, _ = learned(stores[0], tmp_path / "a", rollouts=True)
     with pytest.raises(KeyboardInterrupt):
-        learned(stores[1], tmp_path / "b", 8, rollouts=True)
+        learned(stores[1], tmp_path / "b", at, rollouts=True)
     stores[1].commit("r", 1.0)
     found, theirs, other, _ = learned(stores[1], tmp_path / "b", rollouts=True)
     assert (found, theirs, other._seq) == (whole, counts, meter._seq)

@@ -41,6 +41,8 @@ class Sites:
         if site.layer >= count:
             raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         why = self.missing.get(f"{stack}.{site.place}")
+        if site.place == "cross_key_value" and not self.stacks[stack].block.cross:
+            why = "it has no cross-attention"
         if why:
             raise UsageError(f"site {text!r} is missing in this model: {why}")
         return site._replace(stack=stack)
@@ -53,6 +55,8 @@ class Sites:
 
 def sites_of(model: Any) -> Sites:
     """Return the sites of a transformers model. An unknown architecture offers what generic hooks can give."""
+    if not hasattr(model, "config") or not hasattr(model, "base_model"):
+        raise UsageError(f"attach takes a transformers model, not a {type(model).__name__}")
     kind = str(getattr(model.config, "model_type", ""))
     base = model.base_model
     table = TABLES.get(kind) or generic(base)
@@ -111,7 +115,10 @@ def _kind(model: Any, table: tuple[Stack, ...]) -> str:
 def find(module: Any, path: str) -> Any:
     """Return the submodule at a dotted path, the module itself for an empty one, None where it is not there."""
     for name in path.split(".") if path else ():
-        module = module[int(name)] if name.isdigit() else getattr(module, name, None)
+        if name.isdigit() and hasattr(module, "__len__"):
+            module = module[int(name)] if int(name) < len(module) else None
+        else:
+            module = getattr(module, name, None)
         if module is None:
             return None
     return module

@@ -52,7 +52,7 @@ class DePT:
     init: str = "vocabulary"
     """Where the virtual tokens start: vocabulary, classes, text (see `text`; the paper's) or random."""
     text: str = ""
-    """What a start from a text takes; empty: the instruction of the start."""
+    """What a start from a text takes; empty: the instruction of the start, or of the task."""
     rate: float = 0.01
     """Rate 1, of the prompt, as a multiple of E; the paper's is 0.3 to 0.5 for T5."""
     offset_rate: float = 0.001
@@ -93,7 +93,7 @@ class DePT:
         m, s, d, r = self.length, self.max_length, body.dimension, self.rank_for(run, body.dimension)
         goal = objective(run, body, self.readout, room=m)
         self.check_lengths(run, [len(row) for row in goal.rows])
-        P = virtual_tokens(run, body, m, self.init, self.text or run.start.instruction)
+        P = virtual_tokens(run, body, m, self.init, self.text)
         fillings, groups = [Filling(goal.site, P)], [Group("prompt", {"P": P}, self.rate * body.norm, self.decay)]
         if r:
             A = torch.tensor(run.rng("offsets").uniform(-1 / sqrt(r), 1 / sqrt(r), (s, r)), dtype=torch.float32)

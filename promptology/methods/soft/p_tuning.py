@@ -45,7 +45,7 @@ class PTuning:
     init: str = "vocabulary"
     """Where the pseudo tokens start: vocabulary, classes, text (see `text`) or random."""
     text: str = ""
-    """What a start from a text takes; empty: the instruction of the start."""
+    """What a start from a text takes; empty: the instruction of the start, or of the task."""
     rate: float = 0.001
     """Rate of pseudo tokens and encoder; the paper's is 1e-5 to 1e-4, with the language model tuned too."""
     head_rate: float = 0.01
@@ -82,7 +82,7 @@ class PTuning:
 
         body = run.model().frozen()
         goal = objective(run, body, self.readout, room=self.length)
-        e = virtual_tokens(run, body, self.length, self.init, self.text or run.start.instruction)
+        e = virtual_tokens(run, body, self.length, self.init, self.text)
         with seeded(run, "prompt encoder"):
             encoder = prompt_encoder(self.encoder, body.dimension, self.hidden or body.dimension).to(body.device)
         with torch.no_grad():

@@ -47,7 +47,7 @@ class PrefixTuning:
     init: str = "text"
     """Where it starts: activations of a text (see `text`) or of vocabulary words (section 7.4), or random."""
     text: str = ""
-    """What a start from a text takes; empty: the instruction of the start."""
+    """What a start from a text takes; empty: the instruction of the start, or of the task."""
     rate: float = 0.001
     """Rate of all that is learned; the paper's is 5e-5 (section 5.3), for many more steps."""
     head_rate: float = 0.01
@@ -103,7 +103,7 @@ class PrefixTuning:
         if self.init not in ("text", "vocabulary", "random"):
             raise UsageError(f"unknown start {self.init!r}; there are text, vocabulary, random")
         words = virtual_tokens(run, body, self.length).detach()  # refuses a length of 0
-        ids = word_ids(run, body, self.length, self.init, self.text or run.start.instruction)
+        ids = word_ids(run, body, self.length, self.init, self.text)
         start = key_values(run, body, stack, ids)
         fresh = self.init == "random"
         if fresh:

@@ -39,7 +39,7 @@ class PromptTuning:
     init: str = "vocabulary"
     """Where they start: vocabulary, classes (the class names), text (see `text`) or random (section 3.2)."""
     text: str = ""
-    """What a start from a text takes; empty: the instruction of the start."""
+    """What a start from a text takes; empty: the instruction of the start, or of the task."""
     rate: float = 0.01
     """Rate of the prompt as a multiple of E; the paper's is 0.3 for T5 (section 3.1)."""
     head_rate: float = 0.01
@@ -75,6 +75,6 @@ class PromptTuning:
 
         body = run.model().frozen()
         goal = objective(run, body, self.readout, room=self.length, **({"trie": True} if self.trie else {}))
-        P = virtual_tokens(run, body, self.length, self.init, self.text or run.start.instruction)
+        P = virtual_tokens(run, body, self.length, self.init, self.text)
         groups = [Group("prompt", {"P": P}, self.rate * body.norm, self.decay), *goal.groups(self.head_rate)]
         return train_inside(run, goal, self, groups, lambda: [Filling(goal.site, P)], "prompt-tuning")
