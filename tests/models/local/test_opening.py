@@ -140,13 +140,17 @@ def test_pooling_by_kind(opened):
         torch.testing.assert_close(body.pooled(rows), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path):
+def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path, caplog):
     folder = shutil.copytree(folders("gpt2"), tmp_path / "sentences")
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 7}))
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+    (folder / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.models.{k}"} for k in kinds]))
     model = pt.model(f"hf:{folder}")
     assert type(model) is EncoderModel
+    model.frozen()
+    assert "sentences: Dense of its folder is not applied" in caplog.text
     assert model.frozen().pooling == "last" and model.frozen().max_tokens == 7
 
 

@@ -144,3 +144,22 @@ def test_a_long_text_leaves_room_for_the_prompt(opened):
     request = Request.user(" red" * 190, max_tokens=9, injected=soft(4, length=30))
     ((_, outcome),) = opened("gpt2").generate([request])
     assert "190 tokens (and 30 learned ones), and the model reads 192" in outcome.reason
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_scores_under_32_prompts_in_one_batch_equal_one_by_one(opened, name):
+    model = opened(name)
+    body = model.frozen()
+    parts = [soft(n) if n % 8 else None for n in range(32)]
+    requests = [
+        Request.user(p, continuation=c, injected=i)
+        for p, i in zip(PROMPTS, parts, strict=True)
+        for c in (" great", " red green blue")
+    ]
+    together = [a.logprob for a in answers(model, requests)]
+    for request, value in zip(requests, together, strict=True):
+        fillings = request.injected.fillings if request.injected else ()
+        target = body.continuation(request.messages, request.continuation)
+        with attach(body.model, fillings), torch.no_grad():
+            (whole,) = body.target_logprobs([body.encode(request.messages)], [target]).tolist()
+        assert value == pytest.approx(whole, abs=1e-5)
