@@ -54,7 +54,7 @@ class Wiring:
         for site, filler in fillings:
             self.at.setdefault(site.place, []).append((site, filler))
         self.changes = [f for _, f in self.at.get("input", ()) if isinstance(f, nn.Module)]
-        self.heads = self._heads()
+        self.heads = heads_of(self.config)
         self.slot = Slot()
         cross = key_values(self.at.get("cross_key_value", ()), len(self.blocks), self.heads, stack.name)
         self.slot.cross = cross[0] if cross else None
@@ -95,15 +95,6 @@ class Wiring:
         """Width of the input embeddings."""
         table = find(self.module, self.stack.embeddings)
         return int(table.weight.shape[1]) if hasattr(table, "weight") else int(self.config.hidden_size)
-
-    def _heads(self) -> tuple[int, int]:
-        """Return heads of keys and values, and the size of one."""
-        config = self.config
-        queries = int(getattr(config, "num_attention_heads", 0) or 1)
-        heads = int(getattr(config, "num_key_value_heads", None) or queries)
-        hidden = int(getattr(config, "hidden_size", 0) or 0)
-        size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
-        return heads, int(size)
 
     def connect(self, undo: ExitStack) -> None:
         """Register all hooks; `undo` takes them off."""
@@ -323,6 +314,15 @@ class Wiring:
             return torch.cat([hidden[:, :front], text], dim=1) if front else text
 
         return change
+
+
+def heads_of(config: Any) -> tuple[int, int]:
+    """Return heads of keys and values, and the size of one."""
+    queries = int(getattr(config, "num_attention_heads", 0) or 1)
+    heads = int(getattr(config, "num_key_value_heads", None) or queries)
+    hidden = int(getattr(config, "hidden_size", 0) or 0)
+    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
+    return heads, int(size)
 
 
 def _joined(prefixes: Sequence[Prefix]) -> Prefix | None:
