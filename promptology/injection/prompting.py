@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +15,7 @@ from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
 from promptology.injection.filling import Rows, key_values, padded, rows_of
 from promptology.injection.fitting import check_deep, check_modules, check_prefixes
-from promptology.injection.inputs import Inputs
+from promptology.injection.inputs import Inputs, names_of
 from promptology.injection.keeping import Versions, epoch
 from promptology.injection.modules import Spans
 from promptology.injection.sites import Site
@@ -49,7 +48,7 @@ class Wiring:
         self.module = find(model.base_model, stack.path)
         self.config = self.module.config
         self.blocks = find(self.module, stack.layers) if stack.layers else ()
-        self.names = [n for n in inspect.signature(self.module.forward).parameters if n not in ("args", "kwargs")]
+        self.names = names_of(type(self.module).forward)
         self.at: dict[str, list[tuple[Site, Any]]] = {}
         for site, filler in fillings:
             self.at.setdefault(site.place, []).append((site, filler))
@@ -232,7 +231,7 @@ class Wiring:
 
     def tell_decoder(self, decoder: Any, undo: ExitStack) -> None:
         """Let a decoder see the virtual tokens that its encoder kept."""
-        names = [n for n in inspect.signature(decoder.forward).parameters if n != "kwargs"]
+        names = names_of(type(decoder).forward)
 
         def enter(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             given = {**dict(zip(names, args, strict=False)), **kwargs}
