@@ -61,8 +61,9 @@ class Wiring:
         self.kept: Kept | None = None
         self.prompts = self._prompts()
         self.shown = self._shown()
-        check_modules(self.at, self.width)
-        check_deep(self.at, self.prompts, self.width)
+        hidden = int(getattr(self.config, "hidden_size", self.width))
+        check_modules(self.at, hidden)
+        check_deep(self.at, self.prompts, hidden)
         check_prefixes(prefixes, len(self.blocks), self.heads)
 
     def _prompts(self) -> list[Rows]:
@@ -293,7 +294,7 @@ class Wiring:
 
             def change(hidden: Tensor) -> Tensor:
                 rows = torch.arange(hidden.shape[0], device=hidden.device)
-                last = this.text + spread(this.spans.positions, hidden.shape[0]).argmax(dim=1)
+                last = this.text + spread(this.spans.positions, hidden.shape[0]).argmax(dim=1).to(hidden.device)
                 state = hidden[rows, last][:, None]
                 if isinstance(filler, Tensor):
                     new = state + spread(filler if filler.dim() == 2 else filler[None], hidden.shape[0])[:, None]

@@ -59,7 +59,8 @@ class Probe:
         """Return all tensors that the model gives, and what leaves its stacks."""
         from promptology.injection import capture
 
-        with capture(self.model, [f"{name}.output" for name in self.sites.stacks]) as states:
+        outputs = [f"{name}.output" for name in self.sites.stacks]
+        with capture(self.model, [name for name in outputs if name in self.sites.available]) as states:
             out = self.model(**(batch or self.batch))
         return [*tensors_of(out), *states.values()]
 
@@ -102,7 +103,8 @@ class Probe:
         """Return virtual tokens a few times as large as the model's own, so that they matter."""
         table = self.embeddings(stack)
         size = float(table.weight.float().std()) if hasattr(table, "weight") else 1.0
-        return 3 * size * self.normal(*rows, length, self.width(stack))
+        width = int(table.weight.shape[1]) if hasattr(table, "weight") else self.width(stack)
+        return 3 * size * self.normal(*rows, length, width)
 
     def key_values(self, stack: str, place: str) -> tuple[list[Any], list[Any]]:
         """Return fillings with keys and values for every layer of a stack, and the values."""

@@ -93,6 +93,8 @@ def _check_parts(checked: Checked, probe: Probe) -> None:
 def _check_fillers(checked: Checked, probe: Probe) -> None:
     """Check every site with a part that changes nothing and with one that does, and the gradient of that one."""
     plain = probe.outputs()
+    if not probe.sites.available:
+        return checked.skip("fillers", "no site is available")
     for site in probe.sites.available:
         stack, place = site.split(".")
         place = place.split("[")[0]
@@ -243,16 +245,37 @@ def _check_padding(checked: Checked, probe: Probe, site: str, rows: Any, side: s
         return probe.apart([a for a, _ in pairs], [b for _, b in pairs])
 
     name = f"{site}: padding on the {side}"
-    if side == "left" and probe.sites.stacks[site.split(".")[0]].positions == "none":
-        return checked.skip(name, "relative positions count the padding that stands between prompt and text")
     plain = apart(_outputs_under(probe, [], **batch), _outputs_under(probe, [], **row))
     if plain > probe.same:
         return checked.skip(name, f"with nothing attached a padded row differs by {plain:.2g} from the row alone")
     found = apart(
         _outputs_under(probe, [Filling(site, rows)], **batch), _outputs_under(probe, [Filling(site, rows[1])], **row)
     )
+    if found > probe.same and side == "left" and _as_prepended(probe, site, rows, batch):
+        return checked.skip(name, "as in a prompt really prepended, padding stands between it and the text, and counts")
     checked.promise(found <= probe.same, f"{name}: a padded row differs by {found:.2g} from the row alone")
     checked.passed(name)
+
+
+def _as_prepended(probe: Probe, site: str, rows: Any, batch: dict[str, Any]) -> bool:
+    """Return whether a bidirectional stack gives on padded texts what it gives on the same embeddings and mask."""
+    import torch
+
+    from promptology.injection import Filling
+
+    stack = site.split(".")[0]
+    if probe.sites.stacks[stack].causal or not _embeds(probe, stack):
+        return False
+    given = {k: v for k, v in batch.items() if k not in ("input_ids", "attention_mask", "position_ids")}
+    text, mask = probe.embeddings(stack)(batch["input_ids"]), batch["attention_mask"]
+    joined = torch.cat([rows.to(text.dtype), text], dim=1)
+    mask = torch.cat([mask.new_ones(ROWS, LENGTH), mask], dim=1)
+    expected = probe.outputs(**given, inputs_embeds=joined, attention_mask=mask)
+    found = _outputs_under(probe, [Filling(site, rows)], **batch)
+    pairs = [
+        (a[1:2, -(TOKENS - 2) :], b[1:2, -(TOKENS - 2) :]) for a, b in zip(found, expected, strict=True) if a.dim() > 2
+    ]
+    return probe.apart(*zip(*pairs, strict=True)) <= probe.same
 
 
 def _takes_positions(probe: Probe) -> bool:

@@ -74,7 +74,7 @@ def test_t5(made):
         "parts", *ALWAYS, "encoder.input: prompts", "encoder.input: rows", "encoder.input: padding on the right",
         "generation", "detached",
     ]  # fmt: skip
-    assert checked.skipped["encoder.input: padding on the left"].startswith("relative positions count the padding")
+    assert checked.skipped["encoder.input: padding on the left"].startswith("as in a prompt really prepended, padding")
     assert checked.skipped["decoder.input"].endswith("use decoder.key_value[i]")
 
 
@@ -94,6 +94,29 @@ def test_an_unknown_architecture():
     assert checked.skipped["parts"] == "no table describes 'opt'"
     assert checked.skipped["prefixes"] == "no table describes its attention"
     assert "text.attention not checked: no table says where its blocks have it" in str(checked)
+
+
+SIZE = {
+    "vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
+}  # fmt: skip
+UNKNOWN = {
+    "GPTNeoXForCausalLM": SIZE,
+    "Gemma2ForCausalLM": {**SIZE, "num_key_value_heads": 2, "head_dim": 8},
+    "CamembertForMaskedLM": SIZE,
+    "AlbertForMaskedLM": {**SIZE, "embedding_size": 16},
+    "ModernBertForMaskedLM": SIZE,
+    "DebertaV2ForMaskedLM": SIZE,
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_more_unknown_architectures(name):
+    """What generic hooks give is right: positions behind the padding index, narrow embeddings, relative positions."""
+    config = getattr(transformers, f"{name.partition('For')[0]}Config")(**UNKNOWN[name])
+    checked = check_sites(random_weights(getattr(transformers, name)(config)))
+    assert set(checked.promises) >= {*ALWAYS, *INPUT[:2], INPUT[3], "detached"}
+    assert ("generation" in checked.promises) == ("Causal" in name)
 
 
 def test_untrained_models_of_usual_scale_and_half_precision():
