@@ -100,6 +100,8 @@ class Learns:
     """Trainings in a row."""
     noise: bool = True
     """Whether dropout and noise of a generator enter the loss."""
+    optimizer: str = "adamw"
+    """Optimiser."""
     save_every: float = 0.0
     """Seconds between two writings of the state."""
 
@@ -109,13 +111,15 @@ class Learns:
         from promptology.training import keeping
 
         torch.set_num_threads(1)
-        keeping.SAVE_EVERY = self.save_every
-        keeping.SAVE_SHARE = 1e9
-        learned = run.start
-        for n in range(self.trainings):
-            arrays = trained(self, run, n)[1]
-            learned = replace(learned, parts=(*run.start.parts, TestWeights(arrays)), method="test-training")
-            run.keep(learned)
+        learned, before = run.start, (keeping.SAVE_EVERY, keeping.SAVE_SHARE)
+        keeping.SAVE_EVERY, keeping.SAVE_SHARE = self.save_every, 1e9
+        try:
+            for n in range(self.trainings):
+                arrays = trained(self, run, n, optimizer=self.optimizer)[1]
+                learned = replace(learned, parts=(*run.start.parts, TestWeights(arrays)), method="test-training")
+                run.keep(learned)
+        finally:
+            keeping.SAVE_EVERY, keeping.SAVE_SHARE = before
         return learned
 
 

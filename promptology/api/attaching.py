@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ def attach(hf_model: Any, learned: Learned, role: str = "model") -> Iterator[Any
     UsageError, one line, where nothing inside a model was learned, or where it fits a model of another size.
     """
     from promptology.injection import attach as attach_fillings
+    from promptology.injection.fitting import fitted
 
     if not hasattr(hf_model, "named_modules") or not hasattr(hf_model, "config"):
         raise UsageError(f"attach takes a transformers model, not a {type(hf_model).__name__}")
@@ -29,26 +29,5 @@ def attach(hf_model: Any, learned: Learned, role: str = "model") -> Iterator[Any
         raise UsageError(
             f"{learned!r} holds nothing that enters a model in the role {role!r}; texts are used with learned.bind"
         )
-    with attach_fillings(hf_model, [_fitting(hf_model, filling) for filling in injected.fillings]):
+    with attach_fillings(hf_model, fitted(hf_model, injected.fillings)):
         yield hf_model
-
-
-def _fitting(hf_model: Any, filling: Any) -> Any:
-    """Return a filling on the model's device, with the name that the model has for its weight or layer."""
-    kind, colon, name = filling.site.partition(":")
-    filler = filling.filler
-    if hasattr(filler, "parameters"):
-        if any(p.device != hf_model.device for p in filler.parameters()):
-            filler = copy.deepcopy(filler).to(hf_model.device)  # others may hold the one that is shared
-        named = dict(hf_model.named_modules()) if colon else {}
-    else:
-        filler = filler.to(hf_model.device)
-        named = dict(hf_model.named_parameters(remove_duplicate=False)) if colon else {}
-    if not colon:
-        return filling._replace(filler=filler)
-    # The same layers have names with the stack's prefix in a model with a head, and without it in a bare one.
-    prefix = f"{hf_model.base_model_prefix}."
-    name = next((n for n in (name, name.removeprefix(prefix), prefix + name) if n in named), name)
-    if kind == "weight" and name in named:
-        filler = filler.to(named[name].dtype)
-    return filling._replace(site=f"{kind}:{name}", filler=filler)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from promptology.errors import UsageError
 from promptology.injection.arch import Sites, find, sites_of
+from promptology.injection.keeping import attached, epoch
 from promptology.injection.prompting import Wiring
+from promptology.injection.replaying import replayable
 from promptology.injection.sites import Filling, Site
 from promptology.injection.watching import WATCHED, Layers, Prefix, Watch, implementation
 
@@ -33,28 +37,20 @@ def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] =
     for prefix in prefixes:
         shown.setdefault(prefix.stack or main, []).append(prefix)
     with ExitStack() as undo:
-        _Epoch.now += 1
+        undo.enter_context(attached(model, [*(f.filler for f in fillings), *(p.layers for p in prefixes)]))
         for site, filler in plan.pop("", []):
             (_swap if site.place == "weight" else _behind)(model, site.name, filler, undo)
         wired: dict[str, Wiring] = {}
         for stack in dict.fromkeys((*plan, *shown)):
             watch = undo.enter_context(watching(model, sites, stack))
             own = plan.get(stack, [])
-            wired[stack] = Wiring(model, sites.stacks[stack], watch, own, shown.get(stack, ()), lambda: _Epoch.now)
+            wired[stack] = Wiring(model, sites.stacks[stack], watch, own, shown.get(stack, ()))
         for stack, wiring in wired.items():
             wiring.connect(undo)
             if sites.stacks[stack].keeps and "decoder" in sites.stacks:
                 wiring.tell_decoder(find(model.base_model, sites.stacks["decoder"].path), undo)
-        try:
-            yield model
-        finally:
-            _Epoch.now += 1
-
-
-class _Epoch:
-    """Counts attachments, so that keys and values computed under others are not used again."""
-
-    now = 0
+        replayable(model, undo)
+        yield model
 
 
 def encode_prefix(
@@ -92,45 +88,52 @@ def record(module: Any, watch: Watch, **inputs: Any) -> Layers:
     return [found[i] for i in range(watch.depth)]
 
 
-_OPEN: dict[tuple[int, str], tuple[Watch, int]] = {}
+_OPEN: dict[int, tuple[Watch, int]] = {}
 _SWAPPED: dict[int, tuple[Any, str, int]] = {}
+_LOCK = threading.Lock()
 
 
 @contextmanager
 def watching(model: Any, sites: Sites, stack: str) -> Iterator[Watch]:
     """Watch the attention of a stack for as long as the block lasts; nested blocks share one watch."""
-    key = (id(model), stack)
-    watch, users = _OPEN.get(key, (None, 0))
-    watch = watch or _watch(model, sites, stack)
-    _OPEN[key] = watch, users + 1
-    configs = {id(m.config): m.config for m in watch.modules if hasattr(m, "config")}
-    try:
-        for id_, config in configs.items():
-            _, original, count = _SWAPPED.get(id_, (config, config._attn_implementation, 0))
-            config._attn_implementation_internal = implementation(original)
-            _SWAPPED[id_] = config, original, count + 1
+    # By the stack itself: a model and the base model inside it share it.
+    key = id(find(model.base_model, sites.stacks[stack].path))
+    with _LOCK:
+        watch, users = _OPEN.get(key, (None, 0))
+        watch = watch or _watch(model, sites, stack)
+        configs = list({id(m.config): m.config for m in watch.modules if hasattr(m, "config")}.values())
+        names = [_SWAPPED.get(id(c), (c, c._attn_implementation, 0)) for c in configs]
+        watched = [implementation(original) for _, original, _ in names]
+        _OPEN[key] = watch, users + 1
+        for (config, original, count), name in zip(names, watched, strict=True):
+            config._attn_implementation_internal = name
+            _SWAPPED[id(config)] = config, original, count + 1
         WATCHED.update((id(m), watch) for m in watch.modules)
+    try:
         yield watch
     finally:
-        for id_, config in configs.items():
-            if id_ not in _SWAPPED:
-                continue
-            _, original, count = _SWAPPED.pop(id_)
-            if count > 1:
-                _SWAPPED[id_] = config, original, count - 1
-            else:
-                config._attn_implementation_internal = original
-        watch, users = _OPEN.pop(key)
-        if users > 1:
-            _OPEN[key] = watch, users - 1
+        with _LOCK:
+            _close(key, watch, configs)
+
+
+def _close(key: int, watch: Watch, configs: Sequence[Any]) -> None:
+    for config in configs:
+        _, original, count = _SWAPPED.pop(id(config))
+        if count > 1:
+            _SWAPPED[id(config)] = config, original, count - 1
         else:
-            for m in watch.modules:
-                WATCHED.pop(id(m), None)
+            config._attn_implementation_internal = original
+    _, users = _OPEN.pop(key)
+    if users > 1:
+        _OPEN[key] = watch, users - 1
+    else:
+        for m in watch.modules:
+            WATCHED.pop(id(m), None)
 
 
 def _watch(model: Any, sites: Sites, name: str) -> Watch:
     stack = sites.stacks[name]
-    blocks = find(model.base_model, ".".join(p for p in (stack.path, stack.layers) if p))
+    blocks = find(model.base_model, ".".join(p for p in (stack.path, stack.layers) if p)) if stack.layers else ()
     cores = [find(block, stack.block.core) for block in blocks or ()] if stack.block.core else []
     cores = [core for core in cores if core is not None]
     crosses = [find(block, stack.block.cross) for block in blocks or ()] if stack.block.cross else []
@@ -162,11 +165,24 @@ def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
             f"site weight:{name}: the weight has shape {tuple(old.shape)}, what was learned {tuple(value.shape)}; "
             "it belongs to a model of another size"
         )
+    # Weights are kept in float32 while they are trained, whatever the model computes in.
+    placed = value.to(device=old.device, dtype=old.dtype)
     for m in model.modules():
         for key, parameter in m._parameters.items():
             if parameter is old:
-                m._parameters[key] = value
+                m._parameters[key] = placed
                 undo.callback(m._parameters.__setitem__, key, old)
+                if value.dtype != old.dtype:
+                    undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
+
+
+def _recast(key: str, value: Tensor, dtype: torch.dtype) -> Callable[..., None]:
+    """Return a hook that casts a tensor anew at every call, as an optimiser may have changed it."""
+
+    def hook(module: Any, args: tuple[Any, ...]) -> None:
+        module._parameters[key] = value.to(dtype)
+
+    return hook
 
 
 def _behind(model: Any, path: str, filler: Any, undo: ExitStack) -> None:
@@ -174,6 +190,8 @@ def _behind(model: Any, path: str, filler: Any, undo: ExitStack) -> None:
     layer = find(model, path)
     if layer is None:
         raise UsageError(f"site linear:{path}: this model has no such layer")
+    if not (hasattr(layer, "in_features") or type(layer).__name__ == "Conv1D"):
+        raise UsageError(f"site linear:{path}: it is a {type(layer).__name__}, not a linear layer")
     if not isinstance(filler, nn.Module):
         raise UsageError(f"site linear:{path} takes a module, not a {type(filler).__name__}")
     _check_lora(layer, path, filler)
@@ -199,9 +217,15 @@ def _check_lora(layer: Any, path: str, filler: Any) -> None:
         )
 
 
+def counts_tokens(model: Any) -> bool:
+    """Whether modules are attached along a stack of a model, which may count the tokens of its text."""
+    stacks = (id(find(model.base_model, stack.path)) for stack in sites_of(model).stacks.values())
+    return any(slot.counts for key in stacks if key in _OPEN for slot in _OPEN[key][0].slots)
+
+
 def detached(model: Any) -> bool:
     """Whether nothing is attached to a model."""
-    return not any(key[0] == id(model) for key in _OPEN)
+    return epoch(model) == 0
 
 
 @contextmanager

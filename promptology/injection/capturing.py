@@ -44,7 +44,7 @@ def capture(model: Any, sites: Sequence[str], maps: bool = False) -> Iterator[di
 
 def _map(found: dict[str, Tensor], name: str, watch: Any, layer: int) -> Any:
     def hook(*_: Any) -> None:
-        if layer in watch.maps:
+        if watch.maps is not None and layer in watch.maps:
             found[name] = watch.maps[layer]
 
     return hook

@@ -27,8 +27,12 @@ def rows_of(filler: Any, width: int, name: str) -> Rows:
                 f"site {name}: the prompt is {one.shape[-1]} wide, the model's embeddings are {width}; "
                 "it belongs to a model of another size"
             )
+    if not any(one.shape[-2] for one in tensors):
+        raise UsageError(f"site {name}: a prompt has no virtual token at all")
     if not isinstance(filler, list | tuple):
         return (filler if filler.dim() == 3 else filler[None]), None
+    if any(one.dim() == 3 for one in tensors):
+        raise UsageError(f"site {name}: in a list of prompts each has the shape (length, {width})")
     length = max(len(one) for one in tensors)
     mask = torch.zeros((len(tensors), length), dtype=torch.bool, device=tensors[0].device)
     for row, one in zip(mask, tensors, strict=True):
@@ -71,6 +75,11 @@ def key_values(fillings: Sequence[tuple[Site, Any]], depth: int, heads: tuple[in
     for i in range(depth):
         rows, mask = _rows(by_layer[i], heads, f"{place}[{i}]")
         layers.append((rows[:, 0].transpose(1, 2), rows[:, 1].transpose(1, 2)))
+        if rows.shape[2] != layers[0][0].shape[2]:
+            raise UsageError(
+                f"keys and values have {layers[0][0].shape[2]} positions in layer 0 and {rows.shape[2]} in layer {i}; "
+                "one number is due"
+            )
     return [Prefix(layers, mask, stack)]
 
 
@@ -88,6 +97,8 @@ def _rows(fillers: Sequence[Any], heads: tuple[int, int], name: str) -> tuple[Te
     if len(many) > 1:
         raise UsageError(f"site {name} is filled twice; join the two along their length")
     tensors = many[0]
+    if not any(one.shape[-3] for one in tensors):
+        raise UsageError(f"site {name}: there is no position at all in its keys and values")
     if not isinstance(fillers[0], list | tuple):
         return (tensors[0] if tensors[0].dim() == 5 else tensors[0][None]), None
     length = max(one.shape[1] for one in tensors)

@@ -15,13 +15,16 @@ from promptology.injection.filling import Rows, padded
 from promptology.injection.modules import Spans, answers_in
 from promptology.injection.watching import spread
 
+CACHES = ("cache", "past_key_values")
+"""Names of the argument that holds a cache, over the versions of transformers."""
+
 
 class Inputs:
     """The arguments of one call of a stack. `given` holds them by name as they will be passed on."""
 
     def __init__(self, module: Any, stack: Stack, config: Any, given: dict[str, Any]) -> None:
         self.module, self.stack, self.config, self.given = module, stack, config, dict(given)
-        cache: Any = given.get("cache", given.get("past_key_values"))
+        cache: Any = next((given[name] for name in CACHES if given.get(name) is not None), None)
         self.past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
         self.prompt_mask: Tensor | None = None
         self.spans = self._spans()

@@ -9,12 +9,14 @@ model stay as they are: they never learn of these tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from promptology.errors import UsageError
+from promptology.injection.modules import Spans
 
 PREFIX = "promptology_"
 Layers = list[tuple[Tensor, Tensor]]
@@ -62,15 +64,41 @@ class Prefix(NamedTuple):
         return Prefix([(k.detach(), v.detach()) for k, v in self.layers], self.mask, self.stack)
 
 
+@dataclass
+class Pass:
+    """One forward pass of a stack as one attachment sees it: virtual tokens that are really there, and the text.
+
+    `front`: its own virtual tokens; `before`: those of attachments around it, `behind`: of those inside it;
+    `ragged`: whether its own differ in number over the rows.
+    """
+
+    front: int
+    spans: Spans
+    before: int = 0
+    behind: int = 0
+    ragged: bool = False
+
+    @property
+    def text(self) -> int:
+        """Where the text starts."""
+        return self.before + self.front + self.behind
+
+
 class Slot:
     """What one attachment shows to the attention modules of a stack, as a pile: a forward inside another adds to it.
 
-    `cross`: what it shows to attention over an encoder's output, the same for every forward.
+    `cross`: what it shows to attention over an encoder's output, the same for every forward. `passes`: forwards under
+    way; `busy`: whether its own virtual tokens are run alone. `lasting`: virtual tokens that the last output of an
+    encoder holds, and which of them are there. `counts`: whether it holds modules, which may count the text's tokens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
+        self.counts = counts
         self.pile: list[Prefix | None] = []
         self.cross: Prefix | None = None
+        self.passes: list[Pass] = []
+        self.busy = False
+        self.lasting: tuple[int, Tensor | None] = (0, None)
 
     @property
     def prefix(self) -> Prefix | None:
@@ -119,6 +147,9 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
         layer, cross = watch.layer[id(module)], id(module) in watch.crosses
         if watch.record is not None and not cross:
             watch.record[layer] = key, value
+        # Without a mask sdpa asks this flag; eager attention then lets every token see all.
+        flag = kwargs.get("is_causal")
+        causal = not eager and bool(getattr(module, "is_causal", True) if flag is None else flag)
         slots = watch.slots if watch.limit is None else watch.slots[: watch.limit + 1]
         before_rows = [slot.cross if cross else slot.prefix for slot in slots]
         prefixes = [prefix for prefix in before_rows if prefix is not None]
@@ -126,14 +157,16 @@ def attend(original: Callable[..., Any], eager: bool) -> Callable[..., Any]:
             own = key.shape[2]
             key, value, seen = _before(prefixes, layer, key, value)
             before = key.shape[2] - own
-            causal = kwargs.get("is_causal")
-            causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
+            biased = kwargs.get("position_bias") is not None
+            if biased and seen is not None:
+                key, value, seen = _adjoining(key, value, seen)
             attention_mask = _widened(attention_mask, before, seen, query, own, causal, eager)
-            if kwargs.get("position_bias") is not None:
-                kwargs["position_bias"] = _bias(None if cross else watch, kwargs["position_bias"], before, own)
+            if biased:
+                past = next((slot.passes[-1].spans.past for slot in slots if slot.passes), 0)
+                kwargs["position_bias"] = _bias(None if cross else watch, kwargs["position_bias"], before, own, past)
         out = inner(module, query, key, value, attention_mask, *args, **kwargs)
         if watch.maps is not None and not cross:
-            watch.maps[layer] = _map(query, key, attention_mask, kwargs, getattr(module, "is_causal", False))
+            watch.maps[layer] = _map(query, key, attention_mask, kwargs, causal)
         return out
 
     return shown
@@ -192,9 +225,6 @@ def _widened(
         mask = (allowed.tril(own - length) if causal and length > 1 else allowed)[None, None]
         if eager:
             mask = _as_bias(mask, query.dtype)
-    if mask.dim() == 2:  # the padding mask of flash attention
-        front = torch.ones((mask.shape[0], before), dtype=mask.dtype, device=mask.device) if seen is None else seen
-        return torch.cat([spread(front, mask.shape[0]).to(mask.dtype), mask], dim=1)
     if seen is None:
         front = torch.ones((1, 1, 1, before), dtype=torch.bool, device=mask.device)
     else:
@@ -211,11 +241,21 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return zeros.masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _bias(watch: Watch | None, bias: Tensor, before: int, own: int) -> Tensor:
+def _adjoining(key: Tensor, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Move what rows do not have to the far end, so that relative positions of what they have are true."""
+    order = torch.argsort(seen.int(), dim=1, stable=True)
+    before = seen.shape[1]
+    index = order[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[3])
+    key = torch.cat([key[:, :, :before].gather(2, index), key[:, :, before:]], dim=2)
+    value = torch.cat([value[:, :, :before].gather(2, index), value[:, :, before:]], dim=2)
+    return key, value, seen.gather(1, order)
+
+
+def _bias(watch: Watch | None, bias: Tensor, before: int, own: int, past: int) -> Tensor:
     """Return a bias of relative positions with columns for what stands in front, at its true distance."""
     if watch is None or watch.bias_of is None:
         return torch.nn.functional.pad(bias, (before, 0))
-    return watch.bias_of(bias.shape[2], before + own, before + own - bias.shape[2]).to(bias.dtype)
+    return watch.bias_of(bias.shape[2], before + own, before + past).to(bias.dtype)
 
 
 def _map(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any], causal: bool) -> Tensor:
@@ -235,20 +275,25 @@ def _map(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
 
 
 def implementation(original: str) -> str:
-    """Register the watching form of an attention implementation; return its name."""
+    """Register the watching form of an attention implementation; return its name.
+
+    In place of flash and flex attention stands torch's own (sdpa) while something is attached: they take no mask of
+    their own for each row, and cut what stands in front off by a sliding window.
+    """
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    name = PREFIX + original
+    form = "sdpa" if original.startswith(("flash_attention", "flex_attention")) else original
+    if form not in ("eager", "sdpa"):
+        raise UsageError(
+            f"attention implementation {original!r} cannot be watched; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+    name = PREFIX + form
     if name not in AttentionInterface._global_mapping:
-        eager = original == "eager"
-        function = None if eager else AttentionInterface._global_mapping.get(original)
-        masks = AttentionMaskInterface._global_mapping.get(original)
-        if masks is None or (function is None and not eager):
-            raise UsageError(
-                f"attention implementation {original!r} cannot be watched; load the model with "
-                "attn_implementation='sdpa' or 'eager'"
-            )
-        AttentionInterface.register(name, attend(function or _eager_of, eager))
-        AttentionMaskInterface.register(name, masks)
+        eager = form == "eager"
+        AttentionInterface.register(
+            name, attend(_eager_of if eager else AttentionInterface._global_mapping[form], eager)
+        )
+        AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[form])
     return name

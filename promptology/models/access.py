@@ -181,3 +181,8 @@ PROTOCOLS: dict[str, type] = {
 def offers(model: object) -> tuple[str, ...]:
     """Names of the protocols that a model offers."""
     return tuple(name for name, protocol in PROTOCOLS.items() if isinstance(model, protocol))
+
+
+def verb(access: str) -> str:
+    """Return an access as it stands behind "a model that": generates, but is differentiable."""
+    return f"is {access}" if access in ("differentiable", "trainable") else access

@@ -61,7 +61,10 @@ def save(learned: Learned, folder: str | Path) -> Path:
 
 def is_prompt_folder(folder: str | Path) -> bool:
     """Whether `load` reads this folder: one of ours, or one of PEFT's."""
-    return (Path(folder) / PROMPT).is_file() or is_peft_folder(folder)
+    try:
+        return (Path(folder) / PROMPT).is_file() or is_peft_folder(folder)
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def load(folder: str | Path, signature: Signature | None = None, model: Any = None) -> Learned:
@@ -80,7 +83,7 @@ def load(folder: str | Path, signature: Signature | None = None, model: Any = No
     _inside(root, path)
     try:
         doc = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(doc, dict) or doc.get("format") != FORMAT:
         found = doc.get("format") if isinstance(doc, dict) else None

@@ -7,6 +7,7 @@ become inside a model is `promptology.prompts.injected`. A part is checked when 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -248,7 +249,7 @@ class Weights:
     def alpha(self, path: str) -> float:
         """Return alpha of one module of type lora; raises ArtifactError where its two tensors do not fit together."""
         alpha = (self.options.get("alphas") or {}).get(path, self.options.get("alpha"))
-        if not isinstance(alpha, int | float):
+        if not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise ArtifactError(f"lora at {path} has alpha {alpha!r}; it must be a number")
         a, b = self.arrays[f"{path}.A"], self.arrays[f"{path}.B"]
         if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:

@@ -36,7 +36,7 @@ class Keeper:
         self.span: Span | None = None
         self.per_step = self.line = 0
         self.evaluated = False
-        self._settled: tuple[int, int, int, list[Any]] | None = None
+        self._settled: tuple[int, int, int, list[Any], int] | None = None
         self._gap = SAVE_EVERY
 
     def __enter__(self) -> Keeper:
@@ -83,8 +83,8 @@ class Keeper:
         run = self.run
         generators = self.stepper.generators
         drawn = snapshots(generators) if generators else []
-        self._settled = self.meter._seq, len(run.history), len(run.warnings), drawn
-        if self.path and time.monotonic() - self._saved >= self._gap:
+        self._settled = self.meter._seq, len(run.history), len(run.warnings), drawn, self.stepper.micro
+        if self.path and loop.k and time.monotonic() - self._saved >= self._gap:
             self._write(loop)
 
     def interrupted(self, loop: Loop) -> None:
@@ -104,9 +104,8 @@ class Keeper:
         run, parameters = self.run, self.stepper.parameters
         began = time.monotonic()
         self.meter.flush()
-        _, history, warnings, drawn = self._settled or (0, len(run.history), len(run.warnings), [])
-        if ended:
-            drawn = snapshots(self.stepper.generators)
+        now = 0, len(run.history), len(run.warnings), snapshots(self.stepper.generators), self.stepper.micro
+        _, history, warnings, drawn, micro = self._settled or now
         tensors = {f"parameter.{i}": p for i, p in enumerate(parameters)}
         tensors["losses"] = torch.tensor(loop.losses, dtype=torch.float64)
         numbers: list[Any] = []
@@ -127,7 +126,7 @@ class Keeper:
             "per_step": self.per_step,
             "line": self.line,
             "evaluated": self.evaluated,
-            "micro": self.stepper.micro,
+            "micro": micro,
             "optimizer": numbers,
             "generators": [None if isinstance(g, torch.Tensor) else g for g in drawn],
             "history": run.history[self._history : history],

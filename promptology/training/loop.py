@@ -40,7 +40,7 @@ class Group:
 
 
 class Trained(NamedTuple):
-    """How a training ended: steps made, the step of the state that was kept and its value, loss of every step in nats.
+    """How a training ended: steps made, the step of the state that was kept and its value, the loss of every step.
 
     `best_value` is nan where nothing was evaluated. `stopped` says why it ended before its last step: "budget",
     "patience" or a line about a loss that was not finite; empty where it did not. "budget" also where the budget had
@@ -101,25 +101,21 @@ def train(
     number = run.trainings[label] = run.trainings[label] + 1
     draw = run.rng(f"{label}/{number}")
     spec = [label, number, _spec(groups), steps, schedule, warmup, clip, every, patience, better_by, optimizer, bf16]
-    stepper = Stepper(
-        step,
-        groups,
-        optimizer=optimizer,
-        clip=clip,
-        bf16=bf16,
-        micro=micro,
-        seed=int(draw.integers(2**48)),
-        generators=generators,
-        after_backward=after_backward,
-        label=label,
-        say=lambda text: run.log(label, note=text),
-    )
+    how: dict[str, Any] = {"optimizer": optimizer, "clip": clip, "bf16": bf16, "micro": micro, "label": label}
+    how |= {"generators": generators, "after_backward": after_backward, "seed": int(draw.integers(2**48))}
+    stepper = Stepper(step, groups, say=lambda text: run.log(label, note=text), **how)
     loop = _Loop(run, stepper, batches, groups, Sizing(run.meter, steps, every, evaluate is not None))
     loop.schedule, loop.warmup, loop.evaluate, loop.patience = schedule, warmup, evaluate, patience
     loop.better_by, loop.label, loop.role = better_by, label, role
     loop.cost = cost or (lambda items: Cost(passes=PASSES * len(items)))
     with Keeper(run, stepper, f"{label}/{number}", role, [role, handle.identity, *spec]) as loop.keeper:
         return loop.run_all()
+
+
+def train_cost(steps: int, size: int, *, every: int = 0, evaluated: int = 0) -> Cost:
+    """Return what a training is expected to cost, for `plan`: batches of `size`, `evaluated` passes an evaluation."""
+    evaluations = (-(-steps // every) if every else 1) if evaluated else 0
+    return Cost(passes=PASSES * steps * size + evaluations * evaluated)
 
 
 def _check(groups: Sequence[Group], steps: int, schedule: str, warmup: float) -> None:

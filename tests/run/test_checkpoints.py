@@ -14,6 +14,7 @@ from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.store import SQLiteStore
 from promptology.testing.fixtures import small_task
+from promptology.training import keeping
 from promptology.training.loop import Group, train
 
 
@@ -36,7 +37,7 @@ class Judge:
                 yield n, Answer(f"{text}/{request.sample}/{request.seed}", 9, len(text), False)
 
 
-def learned(store, folder, interrupt_at=None, judge=None, retry_failed=False):
+def learned(store, folder, interrupt_at=None, judge=None, retry_failed=False, rollouts=False):
     """Train with a judge in the evaluation, then ask it more; return all that it said, and the meter."""
     torch.set_num_threads(1)
     judge = judge or Judge()
@@ -62,13 +63,17 @@ def learned(store, folder, interrupt_at=None, judge=None, retry_failed=False):
         run.log("evaluated", norm=np.float64(p.sum().item()))
         return -p.sum().item()
 
-    train(run, step, lambda k: [1, 2], [Group("p", {"p": p}, 0.1)], steps=12, evaluate=evaluate, every=3)
+    def batches(k):
+        return run.model("judge").generate([f"roll {k} {n}" for n in "ab"]) if rollouts else [1, 2]
+
+    train(run, step, batches, [Group("p", {"p": p}, 0.1)], steps=12, evaluate=evaluate, every=3)
     texts = [f"text {n} of {p.sum().item():.2f}" for n in range(10)]
     said.append(run.model("judge").generate(texts, temperature=1.0))
     said.append(run.model("judge").generate(["always", "always"], temperature=1.0, fresh=True))
     said.append(run.model().embed(texts).tolist())
     said.append(run.model().embed(["a new one", *texts]).tolist())
     said += [p.tolist(), run.history, dict(run.tally), meter.asked, meter.missing, meter.answered, meter._of_role]
+    said += [meter.last_failure, meter.missing]
     counts = {key: (c._replace(seconds=0), p.calls) for key, (c, p) in meter.ledger.items()}
     return said, counts, meter, (judge.asked, len(count))
 
@@ -97,6 +102,21 @@ def test_everything_after_it_is_the_same(stores, tmp_path, at):
     # An ended training is jumped over too.
     found, theirs, _, asked = learned(stores[1], tmp_path / "b")
     assert (found, theirs, asked) == (whole, counts, (0, 0))
+
+
+@pytest.mark.parametrize("save_every", [0.0, 5.0])
+@pytest.mark.parametrize("at", [1, 2, 8])
+def test_an_interrupt_behind_the_rollouts_of_a_step_does_not_ask_for_them_twice(
+    stores, tmp_path, monkeypatch, at, save_every
+):
+    monkeypatch.setattr(keeping, "SAVE_EVERY", save_every)
+    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
+    whole, counts, meter, _ = learned(stores[0], tmp_path / "a", rollouts=True)
+    with pytest.raises(KeyboardInterrupt):
+        learned(stores[1], tmp_path / "b", at, rollouts=True)
+    stores[1].commit("r", 1.0)
+    found, theirs, other, _ = learned(stores[1], tmp_path / "b", rollouts=True)
+    assert (found, theirs, other._seq) == (whole, counts, meter._seq)
 
 
 def test_what_failed_inside_is_asked_again_where_that_is_wanted(stores, tmp_path):

@@ -111,6 +111,7 @@ def test_an_open_stretch_goes_on(store):
     span.charge(Cost(passes=6))
     span.end()
     second.flush()
+    assert (second.charged.passes, second.paid.passes) == (6, 12)  # and 6 that come with the state
     row = store.events("r")[0]
     assert (Cost.unpack(row.charged).passes, Cost.unpack(row.paid).passes) == (12, 18)
 

@@ -41,6 +41,8 @@ class Sites:
         if site.layer >= count:
             raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         why = self.missing.get(f"{stack}.{site.place}")
+        if site.place == "cross_key_value" and not self.stacks[stack].block.cross:
+            why = "it has no cross-attention"
         if why:
             raise UsageError(f"site {text!r} is missing in this model: {why}")
         return site._replace(stack=stack)
@@ -53,11 +55,13 @@ class Sites:
 
 def sites_of(model: Any) -> Sites:
     """Return the sites of a transformers model. An unknown architecture offers what generic hooks can give."""
+    if not hasattr(model, "config") or not hasattr(model, "base_model"):
+        raise UsageError(f"attach takes a transformers model, not a {type(model).__name__}")
     kind = str(getattr(model.config, "model_type", ""))
     base = model.base_model
     table = TABLES.get(kind) or generic(base)
     stacks = {s.name: s for s in table if find(base, s.path) is not None}
-    layers = {name: len(find(base, _join(s.path, s.layers)) or ()) for name, s in stacks.items()}
+    layers = {name: len(_blocks(base, s)) for name, s in stacks.items()}
     missing = {f"{name}.{place}": why for name, s in stacks.items() for place, why in _missing(base, s).items()}
     places = {name: [p for p in _places(s) if f"{name}.{p}" not in missing] for name, s in stacks.items()}
     available = tuple(
@@ -80,8 +84,8 @@ def _places(stack: Stack) -> tuple[str, ...]:
 def _missing(base: Any, stack: Stack) -> dict[str, str]:
     """Return which places of a stack do not exist, and why."""
     found: dict[str, str] = dict(stack.without)
-    blocks = find(base, _join(stack.path, stack.layers))
-    first = blocks[0] if blocks is not None and len(blocks) else None
+    blocks = _blocks(base, stack)
+    first = blocks[0] if len(blocks) else None
     block = stack.block
     for place, path in (("attention", block.attention), ("mlp", block.mlp), ("key_value", block.core)):
         if first is None or not path or find(first, path) is None:
@@ -91,6 +95,10 @@ def _missing(base: Any, stack: Stack) -> dict[str, str]:
     if not stack.pooled or find(base, _join(stack.path, stack.pooled)) is None:
         found.setdefault("pooled", "it has no pooler")
     return found
+
+
+def _blocks(base: Any, stack: Stack) -> Any:
+    return (find(base, _join(stack.path, stack.layers)) if stack.layers else None) or ()
 
 
 def _kind(model: Any, table: tuple[Stack, ...]) -> str:
@@ -107,7 +115,10 @@ def _kind(model: Any, table: tuple[Stack, ...]) -> str:
 def find(module: Any, path: str) -> Any:
     """Return the submodule at a dotted path, the module itself for an empty one, None where it is not there."""
     for name in path.split(".") if path else ():
-        module = module[int(name)] if name.isdigit() else getattr(module, name, None)
+        if name.isdigit() and hasattr(module, "__len__"):
+            module = module[int(name)] if int(name) < len(module) else None
+        else:
+            module = getattr(module, name, None)
         if module is None:
             return None
     return module

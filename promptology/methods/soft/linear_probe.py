@@ -16,6 +16,8 @@ and its score do not depend on what else a model offers, and it works on with an
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,12 +28,10 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Differentiable, Embeds
-from promptology.predict.vectors import membership
 from promptology.prompts.learned import Learned, Readout
 from promptology.prompts.render import input_text
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
-from promptology.search.demonstrations import as_examples, labelled_train
 
 GRID = (0.001, 0.01, 0.1, 1.0)
 FOLDS = 5
@@ -71,25 +71,53 @@ class LinearProbe:
         """Return the head as a readout."""
         if self.features not in ("embed", "state"):
             raise UsageError(f"features {self.features!r} are unknown; there are embed and state")
-        signature, items = run.task.signature, labelled_train(run)
+        signature, items = run.task.signature, [i for i in run.task.train if i.labelled]
         if signature.output not in ("class", "classes"):
             raise UsageError(f"a linear probe tells classes apart; the output of this task is {signature.output}")
+        if not items:
+            raise UsageError(f"task {run.task.name!r} has no labelled training items to train on")
         texts = [input_text(i.inputs, signature) for i in items]
         handle = run.model()
         vectors = (handle.embed(texts) if self.features == "embed" else handle.states(texts)).astype(np.float64)
-        gold = np.array([membership(e.output, signature) for e in as_examples(items, signature)], np.float64)
         several = signature.output == "classes"
+        said = [i.target if several else (i.target,) for i in items]
+        gold = np.array([[name in some for name in signature.class_names] for some in said], np.float64)
         mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
         spread[spread < 1e-12] = 1.0
         scaled = (vectors - mean) / spread
-        decay = self.decay or best_decay(scaled, gold, several)
+        _solver(1.0)  # says what is missing before threads are looked at
+        with _one_thread():
+            decay = self.decay or best_decay(scaled, gold, several)
+            found = regression(scaled, gold, decay, several)
         run.log("probe", decay=decay, items=len(items), width=vectors.shape[1])
-        found = regression(scaled, gold, decay, several)
         weight = found.weight / spread
         arrays = {"weight": weight.astype(np.float32), "bias": (found.bias - weight @ mean).astype(np.float32)}
         options = {"classes": list(signature.class_names), "input_template": "{input}", "features": self.features}
         access = "embeds" if self.features == "embed" else "differentiable"
         return Learned((Readout("head", options, arrays),), signature, {"model": access}, "linear-probe")
+
+
+def _solver(penalty: float) -> Any:
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise UsageError(
+            'the linear probe needs scikit-learn; install it with pip install "promptology[local]"'
+        ) from None
+    return LogisticRegression(C=1.0 / penalty, max_iter=1000, tol=1e-6)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, without lines about a solver that stops at its most steps.
+
+    Matrices this small are multiplied a hundred times slower by threads that wait for each other on a busy machine.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def regression(features: Array, gold: Array, decay: float, several: bool) -> Fitted:
@@ -98,18 +126,9 @@ def regression(features: Array, gold: Array, decay: float, several: bool) -> Fit
     `features`: (items, width); `gold` (0 or 1): (items, classes). A class without items gets no weight and a bias below
     all others; where several may apply, a class that all or no items have gets the log-odds of its share.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise UsageError(
-            'the linear probe needs scikit-learn; install it with pip install "promptology[local]"'
-        ) from None
 
     def solve(target: NDArray[Any]) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a thousand steps are enough for any use of it
-            solver = LogisticRegression(C=1.0 / (decay * len(features)), max_iter=1000)
-            return solver.fit(features, target)
+        return _solver(decay * len(features)).fit(features, target)
 
     n, classes = gold.shape
     weight, bias = np.zeros((classes, features.shape[1])), np.zeros(classes)

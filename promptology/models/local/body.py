@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,16 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from promptology.errors import ModelError, UsageError
-from promptology.injection import sites_of
+from promptology.injection import attach, encode_prefix, sites_of
+from promptology.injection.attaching import counts_tokens
 from promptology.injection.modules import answers_at
 from promptology.models.access import Message
 from promptology.models.local.reading import Reader, clean, limit_of
 
 log = logging.getLogger("promptology")
 
+SHARED = 8
+"""Tokens that all prompts of a batch must begin with, at least, to be worth a pass of their own."""
 NORM_ROWS = 5000
 """Rows of the embedding table, at most, whose mean length is `norm`."""
 Rows = Sequence[Sequence[int]]
+_LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""One lock per torch model, however often it was opened: what is attached, is attached to the model."""
 
 
 class Hidden(NamedTuple):
@@ -69,7 +75,7 @@ class Body:
         self.reader.check()
         self.chat = chat
         self.pooling = pooling or {"causal": "last"}.get(kind, "mean")
-        self.lock = threading.RLock()
+        self.lock = _LOCKS.setdefault(model, threading.RLock())
         self.truncated = 0
         self._norm: float | None = None
         self._swap = _head_slot(model, kind)
@@ -131,13 +137,12 @@ class Body:
     def padded(self, rows: Rows, left: bool = False) -> tuple[Tensor, Tensor]:
         """Return token ids and mask, int64 (B, n), padded on the right or on the left."""
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self.reader.pad, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for n, row in enumerate(rows):
-            at = slice(longest - len(row), longest) if left else slice(0, len(row))
-            ids[n, at] = torch.tensor(row, dtype=torch.long)
-            mask[n, at] = 1
-        return ids.to(self.device), mask.to(self.device)
+        filled = [[self.reader.pad] * (longest - len(row)) for row in rows]
+        whole = [[*f, *row] if left else [*row, *f] for f, row in zip(filled, rows, strict=True)]
+        lengths = torch.tensor([len(row) for row in rows])[:, None]
+        places = torch.arange(longest)[None]
+        mask = (places >= longest - lengths if left else places < lengths).long()
+        return torch.tensor(whole, dtype=torch.long).to(self.device), mask.to(self.device)
 
     # Forward passes
 
@@ -211,20 +216,40 @@ class Body:
                 return [int(token)]
         return [self.reader.pad]
 
-    def target_logprobs(self, prompts: Rows, targets: Rows, *, reduce: str = "sum") -> Tensor:
+    def target_logprobs(self, prompts: Rows, targets: Rows, *, reduce: str = "sum", share: bool = True) -> Tensor:
         """Return log p(target | prompt) in nats, float32 (B,), summed over the target's tokens or their "mean".
 
         Logits are computed at the target's positions only. Of a masked model a target is one token, at the mask that
-        the prompt holds or that is put behind it.
+        the prompt holds or that is put behind it. `share`: a beginning that all prompts of a causal model have (an
+        instruction) is run once, gradients included, where nothing attached counts the text's tokens.
         """
         if reduce not in ("sum", "mean"):
             raise UsageError(f"reduce is sum or mean, not {reduce!r}")
+        common = self._common(prompts, targets) if share else 0
+        if common:
+            prefix = encode_prefix(self.model, input_ids=self.padded([prompts[0][:common]])[0])
+            with attach(self.model, [], prefixes=[prefix]):
+                return self.target_logprobs([row[common:] for row in prompts], targets, reduce=reduce, share=False)
         counts = torch.tensor([len(target) for target in targets], device=self.device)
         states, wanted = self._before(prompts, targets)
         values = self.logprobs(states, wanted)
         owner = torch.repeat_interleave(torch.arange(len(targets), device=self.device), counts)
         sums = torch.zeros(len(targets), dtype=torch.float32, device=self.device).index_add(0, owner, values)
         return sums if reduce == "sum" else sums / counts.clamp(min=1)
+
+    def _common(self, prompts: Rows, targets: Rows) -> int:
+        """Return how many tokens all prompts begin with, 0 where running them apart would gain or equal nothing."""
+        window = getattr(self.model.config, "sliding_window", None)
+        longest = max((len(p) + len(t) for p, t in zip(prompts, targets, strict=True)), default=0)
+        if self.kind != "causal" or len(self.sites.stacks) > 1 or len(prompts) < 2 or (window and longest > window):
+            return 0
+        if counts_tokens(self.model):
+            return 0
+        stack = next(iter(self.sites.stacks))
+        most = min(map(len, prompts)) - 1
+        same = (len({row[n] for row in prompts}) == 1 for n in range(most))
+        common = next((n for n, one in enumerate(same) if not one), most)
+        return 0 if common < SHARED or f"{stack}.key_value" in self.sites.missing else common
 
     def _before(self, prompts: Rows, targets: Rows) -> tuple[Tensor, Tensor]:
         """Return the states that predict each target token, (sum of lengths, d), and those tokens."""

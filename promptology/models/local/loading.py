@@ -75,8 +75,8 @@ def pick_device(asked: str) -> Any:
 
 def pick_dtype(asked: str, device: Any) -> str:
     """Return the name of a dtype: the one asked for, else bfloat16 on a GPU that computes in it, else float32."""
-    torch, _ = torch_modules()
     if asked in ("", "auto"):
+        torch, _ = torch_modules()
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return "bfloat16" if fast else "float32"
     if asked not in DTYPES:

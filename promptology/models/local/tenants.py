@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from promptology.injection import Filling, Prefix, attach, encode_prefix
+from promptology.injection.fitting import fitted
 from promptology.models.access import Injected
 from promptology.models.local.body import Body
 from promptology.models.local.decoding import Showing
@@ -32,12 +33,12 @@ class Tenants:
         self._can = shared and f"{next(iter(body.sites.stacks))}.key_value" not in body.sites.missing
 
     def fillings(self, injected: Injected | None) -> tuple[Filling, ...]:
-        """Return fillings on the model's device."""
+        """Return fillings on the model's device; raises UsageError where they belong to another model."""
         if injected is None:
             return ()
         found = self._fillings.get(injected.digest)
         if found is None:
-            found = tuple(Filling(f.site, _placed(f.filler, self.body.device)) for f in injected.fillings)
+            found = fitted(self.body.model, injected.fillings)
         return _keep(self._fillings, injected.digest, found)
 
     def attached(self, injected: Injected | None) -> AbstractContextManager[Any]:
@@ -166,12 +167,6 @@ def _of_layers(body: Body, fillings: Sequence[Filling]) -> Prefix:
 def _place(site: str) -> str:
     """Return the place of a site, without stack and layer."""
     return site.partition("[")[0].rpartition(".")[2] if ":" not in site else site.partition(":")[0]
-
-
-def _placed(filler: Any, device: Any) -> Any:
-    if isinstance(filler, list | tuple):
-        return [_placed(one, device) for one in filler]
-    return filler.to(device) if isinstance(filler, Tensor | nn.Module) else filler
 
 
 def _keep(kept: OrderedDict[str, T], digest: str, value: T) -> T:

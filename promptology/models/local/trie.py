@@ -1,13 +1,13 @@
 """Trie search: answers that are made of known labels and of nothing else, none of them twice.
 
 Valentin Leonhard Buchner, Lele Cao, Jan-Christoph Kalo, Vilhelm von Ehrenheim, "Prompt Tuned Embedding Classification
-for Multi-Label Industry Sector Allocation", 2023, arXiv:2309.12075: every label's tokens are put into a trie, ended once
-by the separator and once by the end token; at each step only children of the node that was reached since the last
+for Multi-Label Industry Sector Allocation", 2023, arXiv:2309.12075: every label's tokens are put into a trie, ended
+once by the separator and once by the end token; at each step only children of the node that was reached since the last
 separator may follow; a label that was said leaves the trie of this answer.
 
-Two things differ. Labels at the beginning of an answer and behind a separator have a trie each, since they may fall into
-other tokens there. And an answer always ends whole: the separator is offered only while another label is left, and near
-the most tokens that an answer may have, only what can still be ended.
+Two things differ. Labels at the beginning of an answer and behind a separator have a trie each, since they may fall
+into other tokens there. And an answer always ends whole: the separator is offered only while another label is left, and
+near the most tokens that an answer may have, only what can still be ended.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def build(reader: Reader, prompt: str, choices: Sequence[str], separator: str, e
         kept = before[: len(first[a])] == first[a] and own == parting and own and whole[: len(before)] == before
         if not kept or not row or rows.setdefault(b, row) != row:
             raise UsageError(
-                f"{reader.name}: its tokenizer joins the label {choices[a].strip()!r} or {choices[b].strip()!r} with the "
-                f"separator {separator!r}, so answers cannot be held to labels; rename it, or leave the trie out"
+                f"{reader.name}: its tokenizer joins the label {choices[a].strip()!r} or {choices[b].strip()!r} with "
+                f"the separator {separator!r}, so answers cannot be held to labels; rename it, or leave the trie out"
             )
         _check(reader, choices[b], [choices[a], choices[b]], whole, separator)
     later = [rows[n] for n in range(len(choices))]
@@ -179,8 +179,8 @@ def _check(reader: Reader, label: str, parts: Sequence[str], row: Sequence[int],
     said = str(reader.tokenizer.decode(list(row), skip_special_tokens=True))
     if "".join(said.split()) != "".join(separator.join(parts).split()):
         raise UsageError(
-            f"{reader.name}: its tokenizer turns the label {label.strip()!r} into {said.strip()!r}, so no answer can say "
-            "it; rename the label, or leave the trie out"
+            f"{reader.name}: its tokenizer turns the label {label.strip()!r} into {said.strip()!r}, so no answer can "
+            "say it; rename the label, or leave the trie out"
         )
 
 

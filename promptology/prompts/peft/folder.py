@@ -37,7 +37,7 @@ def read_config(root: Path) -> dict[str, Any]:
     check_inside(root, path)
     try:
         doc = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(doc, dict):
         raise ArtifactError(f"{path} holds no JSON object")

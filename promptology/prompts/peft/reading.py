@@ -109,14 +109,13 @@ def _read_prefix(config: AdapterConfig, tensors: Tensors, model: Any) -> list[Pa
 
 def _size(config: AdapterConfig, model: Any) -> Size:
     """Return layers, heads and width of a head; what the config leaves out is the model's."""
-    layers, heads = config.number("num_layers"), config.number("num_attention_heads")
-    width = config.number("token_dim")
-    if model is None and None in (layers, heads, width):
-        name = {layers: "num_layers", heads: "num_attention_heads", width: "token_dim"}[None]
+    told = {name: config.number(name) for name in ("num_layers", "num_attention_heads", "token_dim")}
+    if model is None and None in told.values():
+        name = next(name for name, value in told.items() if value is None)
         raise ArtifactError(f"{name} is missing; give the model it belongs to: pt.load(folder, model=hf_model)")
-    whole = Size(layers or 1, heads or 1, 1) if model is None else size_of(model)
-    layers, heads = layers or whole.layers, heads or whole.heads
-    width = width or whole.heads * whole.width
+    whole = Size(1, 1, 1) if model is None else size_of(model)
+    layers, heads = told["num_layers"] or whole.layers, told["num_attention_heads"] or whole.heads
+    width = told["token_dim"] or whole.heads * whole.width
     if width % heads:
         raise ArtifactError(f"token_dim {width} is no multiple of num_attention_heads {heads}")
     return Size(layers, heads, width // heads)
@@ -164,7 +163,7 @@ def _read_dept(config: AdapterConfig, tensors: Tensors, model: Any) -> list[Part
     if low["A"].shape[1] != rank:
         raise ArtifactError(f"{names['A']} is {shape_text(low['A'])}, {names['B']} {shape_text(low['B'])}: two ranks")
     alpha = config.doc.get("lora_alpha")
-    if not isinstance(alpha, int | float):
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise ArtifactError(f"lora_alpha is {alpha!r}; it must be a number")
     prompt = SiteTensors(_input(config), _rows(config, tensors))
     if prompt.values.shape[1] != width:
@@ -180,7 +179,7 @@ def _saved_modules(config: AdapterConfig, tensors: Tensors, done: set[str], pref
     for key in rest:
         if ".lora_" in key:
             raise ArtifactError(
-                f"tensor {key!r} is a part of LoRA that is not read: only linear layers' lora_A, lora_B"
+                f"tensor {key[:100]!r} is a part of LoRA that is not read: only linear layers' lora_A, lora_B"
             )
         if not key.startswith(prefix):
             raise ArtifactError(f"unexpected tensor {key[:100]!r}")
@@ -190,7 +189,7 @@ def _saved_modules(config: AdapterConfig, tensors: Tensors, done: set[str], pref
             if name.split(".")[0] == "classifier":
                 raise ArtifactError(
                     f"{name!r} is the head of an encoder: in peft it reads the first virtual token, where here it "
-                    "would read the text's first token; prefix tuning and LoRA have no such difference"
+                    "would read the text's first token; LoRA has no such difference"
                 )
     return [Weights("full", {"modules": list(config.saved_modules)}, arrays)] if arrays else []
 

@@ -116,12 +116,16 @@ def _prompt(learned: Learned, part: SiteTensors) -> Adapter:
 
 
 def _prefix(parts: Sequence[SiteTensors]) -> Adapter:
+    stacks = sorted({read_site(part.site).stack for part in parts})
+    if stacks not in ([""], ["text"], ["decoder"]):
+        shown = ", ".join(stacks)
+        raise UsageError(f"peft shows a prefix to one stack, of an encoder-decoder to its decoder; this has {shown}")
     by_layer = {read_site(part.site).layer: part.values for part in parts}
     layers = [by_layer[n] for n in range(len(parts)) if n in by_layer]
     shapes = {layer.shape for layer in layers}
     if len(layers) != len(parts) or len(shapes) != 1:
         raise UsageError("peft takes keys and values of one shape for every layer from 0 on; these leave layers out")
-    behind = read_site(parts[0].site).stack == "decoder"
+    behind = stacks == ["decoder"]
     try:
         rows = join(spread(layers) if behind else layers)
     except ArtifactError as error:
