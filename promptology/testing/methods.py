@@ -217,7 +217,7 @@ def check_artifact(bench: Bench, whole: Trial) -> None:
         prompt = str(learned.save(Path(name) / "prompt"))
         try:
             spec = {"prompt": prompt, "models": opened, "inputs": inputs}
-            code, found = in_child("predict", Path(name), spec)
+            code, found = in_child("predict", Path(name), spec, nest=bench.nest)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             return checked.skip("artifact", f"the models cannot go to another process: {error}")
     checked.promise(code == 0, f"what it learned cannot be used in a fresh process: {found}")
