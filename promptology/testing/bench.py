@@ -49,8 +49,11 @@ class Bench:
         for role, model in models.items():
             if self.over_http(role) and id(model) not in self.servers:
                 self.servers[id(model)] = stack.enter_context(served(model, FAST))
-        inside = not self.servers and any(map(self.looked_into, models))
-        self.nest = stack.enter_context(new_nest()) if inside and hasattr(os, "fork") else None
+        inside = [model for role, model in models.items() if self.looked_into(role)]
+        for model in inside:
+            stack.callback(uncount, model)
+        nested = bool(inside) and not self.servers and hasattr(os, "fork")
+        self.nest = stack.enter_context(new_nest()) if nested else None
 
     def over_http(self, role: str) -> bool:
         """Whether a role generates, and so is served."""
