@@ -18,7 +18,7 @@ from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
 from promptology.testing.fixtures import Counting, CountingScores, HashingEncoder
-from promptology.testing.inside import INSIDE, CountingInside, counting_inside
+from promptology.testing.inside import INSIDE, CountingInside, counting_inside, uncount
 from promptology.testing.promises import Checked
 from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
