@@ -51,7 +51,7 @@ class PTEC:
     vocabulary, classes, random as for prompt tuning."""
     rate: float = 0.003
     """Rate of the prompt as a multiple of E; 0 leaves it as it starts. The paper searches 1e-9 to 1 (code)."""
-    head_rate: float = 0.003
+    head_rate: float = 0.03
     """Rate of the head; the paper searches 1e-9 to 0.1 (code)."""
     decay: float = 0.01
     """Weight decay of prompt and head; the paper searches up to 0.5 (code)."""
