@@ -54,8 +54,13 @@ def tasks(folder: Path, seed: int) -> dict[str, object]:
         many = rows(f"{name}/train.jsonl")
         order = rng.permutation(len(many))[: TRAIN + STOP + SCORE]
         some = [many[i] for i in order]
+        classes = tuple(pt.ClassLabel(label) for label in sorted({row["label"] for row in many}))
         made[name] = pt.Task(
-            train=some[:TRAIN], validation=some[TRAIN : TRAIN + STOP], test=some[TRAIN + STOP :], name=name
+            train=some[:TRAIN],
+            validation=some[TRAIN : TRAIN + STOP],
+            test=some[TRAIN + STOP :],
+            signature=pt.Signature((pt.Field("text"),), "class", classes),
+            name=name,
         )
     return made
 
@@ -112,9 +117,9 @@ def page(found: dict[str, list[dict[str, object]]]) -> str:
         "# How the defaults were chosen",
         "",
         "Rates and lengths of the gradient methods, on MiniLM: accuracy on validation data of public tasks (question",
-        f"types, film reviews): {TRAIN} items to train on, {STOP} to keep the best state by, {SCORE} to score on, all from",
-        f"training files, {STEPS} steps (PTEC: 10 epochs). No bundled task and no test file was read. The default is the",
-        "setting with the best mean, of equals the first. `python scripts/choose_defaults.py` makes this page.",
+        f"types, film reviews): {TRAIN} items to train on, {STOP} to keep the best state by, {SCORE} to score on, all",
+        f"of training files, {STEPS} steps (PTEC: 10 epochs). No bundled task and no test file was read. The default is",
+        "the setting with the best mean, of equals the first. `python scripts/choose_defaults.py` makes this page.",
     ]
     for name, rows in found.items():
         best = max(rows, key=lambda row: row["mean"])
