@@ -20,8 +20,15 @@ WHERE = {
     "B4": "b04_warm",
     "B5": "b05_overhead",
     "B6": "b06_budget",
+    "B10": "b10_soft_prompts",
+    "B13": "b13_scoring",
     "B15": "b15_start",
     "B16": "b16_samples",
+    "B18": "b18_prefixes",
+    "B19": "b19_dept",
+    "B20": "b20_behind",
+    "B21": "b21_buckets",
+    "B22": "b22_tenants",
 }
 EXAMPLES = """examples:
   python -m benchmarks setup              make the peers' environments under .bench/envs

@@ -11,13 +11,13 @@ from benchmarks.environments import BenchError, interpreter
 from benchmarks.ratios import median
 
 TITLE = "import and --help in a new interpreter"
-PEERS = tuple(ALL)
+PEERS = tuple(name for name, peer in ALL.items() if not peer.heavy)
 COMMANDS = {"inspect-ai": "inspect", "promptolution": "promptolution-experiment"}  # the others have none
 
 
 def run(session: Session) -> None:
     """Measure; the empty interpreter's own time and memory are in every figure and shown beside them."""
-    modules = {"ours": "promptology"} | {name: peer.module for name, peer in ALL.items()}
+    modules = {"ours": "promptology"} | {name: ALL[name].module for name in PEERS}
     imports = {f"import {module}": (side, ["-c", f"import {module}"]) for side, module in modules.items()}
     helps = {"promptology --help": ("ours", ["-m", "promptology", "--help"])}
     for name, command in COMMANDS.items():

@@ -85,6 +85,26 @@ class Session:
             self.equality.append(line)
             self.say(line)
 
+    def near(self, what: str, sides: Mapping[str, Sequence[float]], most: float) -> None:
+        """Record that all sides have the same numbers up to `most`, relative to 1 or to the number where it is larger.
+
+        Raises BenchError where they differ by more: no timing without it.
+        """
+        (first, values), *others = sides.items()
+        worst = 0.0
+        for name, given in others:
+            off = [abs(a - b) / max(1.0, abs(a)) for a, b in zip(values, given, strict=True)]
+            n = next((n for n, by in enumerate(off) if not by <= most), None)  # what is no number differs too
+            if n is not None:
+                raise BenchError(
+                    f"{self.name}: {first} and {name} differ in {what} by {off[n]:.2g} at place {n}: "
+                    f"{values[n]!r} and {given[n]!r}; at most {most:g} is allowed"
+                )
+            worst = max(worst, *off)
+        line = f"{what}: {len(values)} equal to {worst:.1g}, at most {most:g} allowed ({', '.join(sides)})"
+        self.equality.append(line)
+        self.say(line)
+
     def interleave(self, label: str, sides: Sequence[str], once: Callable[[str], Run]) -> dict[str, list[Run]]:
         """Run the sides alternately, A B B A A B ..., and return the runs of each."""
         found: dict[str, list[Run]] = {name: [] for name in sides}

@@ -19,17 +19,22 @@ class BenchError(Exception):
 
 
 class Peer(NamedTuple):
-    """A released package that we are measured against: its module, and the first Python that it cannot be used with."""
+    """A released package that we are measured against: its module, and the first Python that it cannot be used with.
+
+    `extra`: of the package's, to install with it. `heavy`: brings torch, for whatever is compared inside a model.
+    """
 
     package: str
     version: str
     module: str
     below: tuple[int, int] | None = None
+    extra: str = ""
+    heavy: bool = False
 
     @property
     def requirement(self) -> str:
         """Return what pip is asked for."""
-        return f"{self.package}=={self.version}"
+        return f"{self.package}{f'[{self.extra}]' if self.extra else ''}=={self.version}"
 
     @property
     def folder(self) -> Path:
@@ -49,6 +54,8 @@ PEERS = {
         Peer("promptolution", "2.3.0", "promptolution", (3, 13)),
         Peer("gepa", "0.1.4", "gepa"),
         Peer("inspect-ai", "0.3.285", "inspect_ai"),
+        Peer("peft", "0.21.2", "peft", heavy=True),
+        Peer("lm-eval", "0.4.13", "lm_eval", extra="hf", heavy=True),
     )
 }
 
@@ -71,7 +78,7 @@ def make(peer: Peer) -> None:
     print(f"installing {peer.requirement} into .bench/envs/{peer.package}", file=sys.stderr)
     shutil.rmtree(peer.folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(peer.folder)], peer)
-    # The constraints name the CPU build of torch, should a peer ever pull it in.
+    # The constraints name the CPU build of torch, and the transformers that our side runs with.
     pip = [str(peer.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "--constraint", str(CONSTRAINTS), peer.requirement], peer)
     (peer.folder / "requirement").write_text(peer.requirement)
@@ -94,7 +101,8 @@ def _stamp(peer: Peer) -> str:
 
 def versions(name: str) -> dict[str, str]:
     """Return the versions of the packages that matter in a side's environment."""
-    wanted = ["dspy", "promptolution", "gepa", "inspect_ai", "promptology", "openai", "httpx", "aiohttp", "numpy"]
+    wanted = [*(peer.module for peer in PEERS.values()), "promptology", "openai", "httpx", "aiohttp", "numpy"]
+    wanted += ["torch", "transformers"]
     code = (
         "import json,sys,platform\nfrom importlib import metadata as m\nv={'python':platform.python_version()}\n"
         "for p in json.loads(sys.argv[1]):\n try: v[p]=m.version(p)\n except m.PackageNotFoundError: pass\n"

@@ -200,3 +200,16 @@ def tiny_t5(folder: str | Path, *, seed: int = 0, **changes: Any) -> Path:
         **settings,
     )
     return save(_build(transformers.T5ForConditionalGeneration, config, seed), tokenizer, folder)
+
+
+BUILDERS = {
+    "gpt2": tiny_gpt2,
+    "llama": tiny_llama,
+    "qwen2": lambda folder: tiny_llama(folder, kind="Qwen2"),
+    "mistral": lambda folder: tiny_llama(folder, kind="Mistral"),
+    "bert": tiny_bert,
+    "encoder": lambda folder: tiny_bert(folder, head=False),
+    "roberta": tiny_roberta,
+    "t5": tiny_t5,
+}
+CAUSAL = ("gpt2", "llama", "qwen2", "mistral")

@@ -1,8 +1,9 @@
 """Runs one side of a benchmark inside its own environment: `driver.py SIDE SPEC.json`, prints one JSON line.
 
-SIDE is a file beside this one; the spec's "do" names the function in it, which gets the spec and a stopwatch. This
-file and the sides import nothing but the standard library and the package under test. Started with -P, so that a side
-named after its package does not hide it.
+SIDE is a file beside this one; the spec's "do" names the function in it, which gets the spec and a stopwatch. Where
+"do" is "folder.function", SIDE is a file in that folder. This file and the sides import nothing but the standard
+library, the package under test and what stands in shared/. Started with -P, so that a side named after its package does
+not hide it.
 """
 
 import gc
@@ -44,12 +45,14 @@ def main():
     spec = json.loads(Path(spec_file).read_text())
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a package prints goes to standard error
-    where = Path(__file__).with_name(side.replace("-", "_") + ".py")
+    sys.path.append(str(Path(__file__).with_name("shared")))
+    *folder, do = spec["do"].split(".")
+    where = Path(__file__).parent.joinpath(*folder, side.replace("-", "_") + ".py")
     loader = importlib.util.spec_from_file_location(f"side_{where.stem}", where)
     module = importlib.util.module_from_spec(loader)
     loader.loader.exec_module(module)
     stopwatch = Stopwatch()
-    found = getattr(module, spec["do"])(spec, stopwatch)
+    found = getattr(module, do)(spec, stopwatch)
     out.write(json.dumps({"wall": stopwatch.wall, "cpu": stopwatch.cpu, **found}) + "\n")
     out.flush()
     os._exit(0)  # a package that left threads waiting for a hung request must not keep us

@@ -1,5 +1,6 @@
-"""The public calls: evaluate, fit, compare, apply, load."""
+"""The public calls: evaluate, fit, compare, apply, load, attach."""
 
+from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluation",
     "Result",
     "apply",
+    "attach",
     "compare",
     "default_budget",
     "evaluate",

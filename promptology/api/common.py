@@ -83,7 +83,7 @@ def settings_of(
 def default_budget(model: Any) -> str:
     """Return the budget that is used, and said aloud, where none is given."""
     offered = offers(model)
-    asked = "generates" in offered or ("scores" in offered and not getattr(model, "local", False))
+    asked = bool({"generates", "scores"} & {*offered}) and not getattr(model, "local", False)
     return DEFAULT_BUDGET if asked else "200000passes"
 
 

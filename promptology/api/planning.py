@@ -13,7 +13,7 @@ from promptology.data.task import Task
 from promptology.evidence.documents import model_entry, task_entry
 from promptology.evidence.fitting import Settings, held_back
 from promptology.evidence.protocols import VALIDATION_SHARE, choosing_items
-from promptology.methods.registry import create
+from promptology.methods.registry import create, planned
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
@@ -49,7 +49,7 @@ def plan(
     chosen = create(method, settings)
     card = type(chosen).card
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
-    learning: Cost | None = chosen.plan(task) if hasattr(chosen, "plan") else None
+    learning: Cost | None = planned(chosen, task, model)
     start = start_from(task.signature, offers(model), run_settings.readout)
     if learning and learning.calls and start.readout.type == "label-likelihood":
         learning = None  # a method plans with one call per prediction

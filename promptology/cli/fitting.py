@@ -49,14 +49,14 @@ def evaluate(
     """Measure one prompt."""
     from promptology import api
     from promptology.evidence.report import format_cost
-    from promptology.prompts.saving import PROMPT, load
+    from promptology.prompts.saving import is_prompt_folder, load
 
     shared.refuse_ray("evaluate")
     watcher = Watcher()
     task, model = shared.load(), shared.open(shared.model)
     if shared.budget is None:
         say(f"note: no --budget given; each of {len(getattr(task, split, ()))} {split} items is asked once")
-    saved = shared.prompt is not None and (Path(shared.prompt) / PROMPT).is_file()
+    saved = shared.prompt is not None and is_prompt_folder(shared.prompt)
     prompt: Any = load(shared.prompt or "") if saved else shared.start()
     try:
         result = api.evaluate(

@@ -23,6 +23,8 @@ ROLES = ("model", "optimizer", "judge")
 O = typer.Option  # noqa: E741  (an option per line reads best with a short name)
 
 
+INSIDE = {"hf": ("device", "dtype", "bits"), "minilm": ("device", "dtype")}
+"""Settings of models that run in this process, by kind."""
 WORKERS = "give a number of requests in flight, or in compare ray or ray:N (N runs at a time as Ray tasks)"
 
 
@@ -45,8 +47,8 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER", "simulated:WORLD", '
-            '"module:function" or a plug-in\'s.',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
+            'masked, encoder-decoder, encoder of transformers), "simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -121,6 +123,21 @@ class Common:
     key_env: Annotated[str | None, O("--key-env", metavar="NAME", help="Environment variable that holds the key.")] = (
         None
     )
+    device: Annotated[
+        str | None,
+        O("--device", metavar="cpu|cuda|mps|auto", help="Where local models run (default: a GPU where there is one)."),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        O(
+            "--dtype",
+            metavar="float32|bfloat16|float16|auto",
+            help="What hf: models compute in (default: bfloat16 on a GPU that can, else float32).",
+        ),
+    ] = None
+    bits: Annotated[
+        int | None, O("--bits", metavar="4|8", help="Hold the weights of hf: models in so few bits (bitsandbytes).")
+    ] = None
     cache: Annotated[str, O("--cache", metavar="on|off", help="Use answers of earlier runs.")] = "on"
     missing: Annotated[float, O("--missing", help="Share of missing answers that stops the run.")] = 0.2
     seed: Annotated[int, O("--seed", help="Seed of everything random.")] = 0
@@ -153,10 +170,9 @@ class Common:
         return task
 
     def open(self, source: str) -> Any:
-        """Return a model from its text, with the connection settings of this command."""
-        return opened(
-            source, {"rpm": self.rpm, "workers": self.in_flight(), "timeout": self.timeout, "key_env": self.key_env}
-        )
+        """Return a model from its text, with the connection settings of this command, or those of local models."""
+        settings = {"rpm": self.rpm, "workers": self.in_flight(), "timeout": self.timeout, "key_env": self.key_env}
+        return opened(source, {**settings, "device": self.device, "dtype": self.dtype, "bits": self.bits})
 
     def in_flight(self) -> int | None:
         """Return the limit of requests in flight, None where --workers is not given or asks for Ray."""
@@ -236,15 +252,19 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def opened(source: str, settings: Mapping[str, Any]) -> Any:
-    """Return a model from its text; of the connection settings it gets those that were given and that it takes."""
+    """Return a model from its text; of the settings it gets those that were given and that its kind takes."""
     from promptology.models.opening import KINDS, REMOTE, is_kind, model
 
     kind = source.partition(":")[0]
     given = {name: value for name, value in settings.items() if value is not None}
+    if kind in INSIDE:
+        return model(source, **{name: value for name, value in given.items() if name in INSIDE[kind]})
+    if kind in REMOTE:
+        return model(source, **{name: value for name, value in given.items() if name not in INSIDE["hf"]})
     if ":" in source and not is_kind(source):
         return model(function(source), **{k: v for k, v in given.items() if k == "workers"})
     # What else comes with the package runs here, without a connection; an installed kind takes what it knows.
-    return model(source) if kind in ("minilm", *KINDS) and kind not in REMOTE else model(source, **given)
+    return model(source) if kind in KINDS else model(source, **given)
 
 
 def function(source: str) -> Any:

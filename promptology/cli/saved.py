@@ -26,9 +26,14 @@ promptology apply prompts/mine --model openai:llama3@http://localhost:11434/v1 -
 
 EXPORT = """Export a saved prompt for use without this library.
 
-Example: promptology export prompts/mine --to messages"""
+Examples: promptology export prompts/mine --to messages
 
-Folder = Annotated[Path, typer.Argument(metavar="PROMPT_FOLDER", help="A saved prompt folder.")]
+promptology export prompts/mine --to peft --base gpt2 --out adapters/mine"""
+
+Folder = Annotated[Path, typer.Argument(metavar="PROMPT_FOLDER", help="A saved prompt folder, or a PEFT folder.")]
+
+Row = tuple[dict[str, Any], dict[str, Any]]
+"""A row as it is written, and the values of the prompt's fields in it."""
 
 
 @app.command(help=APPLY)
@@ -52,20 +57,23 @@ def apply(
         float | None, typer.Option("--timeout", help="Seconds until a request counts as hung (default 120).")
     ] = None,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="What a local model computes in.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
+    from promptology.models.access import verb
     from promptology.prompts.saving import load
 
     learned = load(folder)
     if not model:
-        raise UsageError(f"apply needs --model; the prompt wants a model that {learned.roles.get('model')}")
-    bound = opened(model, {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env})
+        wanted = verb(learned.roles.get("model", "generates"))
+        raise UsageError(f"apply needs --model; the prompt wants a model that {wanted}")
+    settings = {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env, "device": device}
+    bound = opened(model, {**settings, "dtype": dtype})
     fields = [f.name for f in learned.signature.fields]
-    if input is None and not texts:
-        raise UsageError("apply needs texts or --input FILE")
-    rows = _rows(input, text, fields) if input is not None else [_named(t, fields) for t in texts or []]
+    rows = _given(input, text, texts, fields)
     watcher = Watcher()
     try:
         predictions = run_apply(learned, bound, [values for _, values in rows], progress=watcher.progress)
@@ -105,13 +113,13 @@ def _as_text(prediction: Any, signature: Any) -> str:
     return answer_text(prediction, signature)
 
 
-def _named(value: str, fields: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _named(value: str, fields: list[str]) -> Row:
     if len(fields) != 1:
         raise UsageError(f"this prompt takes {len(fields)} fields ({', '.join(fields)}); give them with --input FILE")
     return {fields[0]: value}, {fields[0]: value}
 
 
-def _rows(path: Path, text: str | None, fields: list[str]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _rows(path: Path, text: str | None, fields: list[str]) -> list[Row]:
     """Return each row of a file with the values of the prompt's fields."""
     from promptology.data.loaders import read_rows
 
@@ -129,6 +137,15 @@ def _rows(path: Path, text: str | None, fields: list[str]) -> list[tuple[dict[st
                 what = "nothing" if given[field] is None else f"a {type(given[field]).__name__}"
                 raise UsageError(f"{path} row {n}: column {column!r} holds {what}; it must hold a text")
     return list(zip(rows, values, strict=True))
+
+
+def _given(path: Path | None, text: str | None, texts: list[str] | None, fields: list[str]) -> list[Row]:
+    """Return the rows of a file, or of texts on the command line."""
+    if path is not None:
+        return _rows(path, text, fields)
+    if not texts:
+        raise UsageError("apply needs texts or --input FILE")
+    return [_named(text, fields) for text in texts]
 
 
 def _write(results: list[dict[str, Any]], path: Path | None) -> None:
@@ -159,24 +176,30 @@ def _is_formula(value: Any) -> bool:
 @app.command(help=EXPORT)
 def export(
     folder: Folder,
-    to: Annotated[str, typer.Option("--to", metavar="text|messages", help="Form of the export.")] = "text",
-    out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+    to: Annotated[str, typer.Option("--to", metavar="text|messages|peft", help="Form of the export.")] = "text",
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE|FOLDER", help="Where to write; default: standard output (peft: needed)."),
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="NAME", help="peft: the model that it belongs to, recorded in the folder.")
+    ] = "",
+    task_type: Annotated[
+        str, typer.Option("--task-type", metavar="CAUSAL_LM|...", help="peft: its task type; default: by the prompt.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Export a saved prompt."""
-    from promptology.prompts.export import EXPORTS
+    from promptology.prompts.export import export as write
     from promptology.prompts.saving import load
 
-    if to not in EXPORTS:
-        raise UsageError(f"unknown export {to!r}; there are {', '.join(EXPORTS)}")
-    content = EXPORTS[to](load(folder))
+    written = write(load(folder), to, out_path, base=base, task_type=task_type)
+    if isinstance(written, str):
+        if as_json:
+            return out_json({"to": to, "content": json.loads(written) if to == "messages" else written})
+        return None if out_path else out(written)
     if as_json:
-        return out_json({"to": to, "content": json.loads(content) if to == "messages" else content})
-    if out_file is None:
-        return out(content)
-    try:
-        out_file.write_text(content + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {out_file}: {error.strerror}") from None
+        return out_json({"to": to, "folder": str(written.folder), "notes": list(written.notes)})
+    say(f"PEFT folder written to {written.folder}")
+    for note in written.notes:
+        say(f"note: {note}")

@@ -206,6 +206,7 @@ def _open(
         limits=settings.limits,
         retry_failed=settings.retry_failed,
         on_progress=progress,
+        folder=home() / "runs" / id,
     )
     handles = {
         role: Handle(meter, role, m, _declared(card, role), dict(settings.sampling.get(role, {})))
@@ -264,7 +265,7 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        warnings_of(choice.note, stopped, steps, evidence, meter),
+        (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter)),
         meter.elapsed,
         _model=models["model"],
         _helpers=models,
@@ -272,6 +273,7 @@ def _run(
     save(result.learned, folder / "prompt")
     summary = {"verdict": evidence.verdict, "evidence": str(evidence), "charged": meter.charged.to_json()}
     store.set_status(meter.run, "done", summary)
+    meter.states.sweep()
     return result
 
 

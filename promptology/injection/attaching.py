@@ -176,10 +176,12 @@ def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
             f"site weight:{name}: the weight has shape {tuple(old.shape)}, what was learned {tuple(value.shape)}; "
             "it belongs to a model of another size"
         )
+    # Weights are kept in float32 while they are trained, whatever the model computes in.
+    placed = value.to(device=old.device, dtype=old.dtype)
     for m in model.modules():
         for key, parameter in m._parameters.items():
             if parameter is old:
-                m._parameters[key] = value.to(old.dtype)
+                m._parameters[key] = placed
                 undo.callback(m._parameters.__setitem__, key, old)
                 if value.dtype != old.dtype:
                     undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
@@ -224,6 +226,12 @@ def _check_lora(layer: Any, path: str, filler: Any) -> None:
             f"site linear:{path}: the layer maps {size[0]} to {size[1]}, what was learned {A.shape[1]} to "
             f"{B.shape[0]}; it belongs to a model of another size"
         )
+
+
+def counts_tokens(model: Any) -> bool:
+    """Whether modules are attached along a stack of a model, which may count the tokens of its text."""
+    stacks = (id(find(model.base_model, stack.path)) for stack in sites_of(model).stacks.values())
+    return any(slot.counts for key in stacks if key in _OPEN for slot in _OPEN[key][0].slots)
 
 
 def detached(model: Any) -> bool:

@@ -1,60 +1,73 @@
-"""Whether fillers fit the sites that they are meant for, asked before the model runs."""
+"""Whether learned parts fit a model, and the names and the device that they get in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
 from promptology.errors import UsageError
-from promptology.injection.filling import Rows
-from promptology.injection.sites import Site
-from promptology.injection.watching import Prefix
-
-At = Mapping[str, Sequence[tuple[Site, Any]]]
-"""Fillings by the place of their site."""
-OF_MODULES = ("attention", "mlp", "output", "pooled")
+from promptology.injection.arch import find, sites_of
+from promptology.injection.filling import rows_of
+from promptology.injection.sites import Filling, Site
 
 
-def check_modules(at: At, width: int) -> None:
-    """Refuse what is neither a module nor, at layers and last positions, a tensor of the model's width."""
-    for place in (*OF_MODULES, "layer", "last_position"):
-        for site, filler in at.get(place, ()):
-            tensor = isinstance(filler, Tensor) and place not in OF_MODULES
-            if not (tensor or isinstance(filler, nn.Module)):
-                due = "a module (hidden, spans, batch)"
-                due = f"a state of shape ({width},) or a module" if place == "last_position" else due
-                raise UsageError(f"site {site} takes {due}, not a {type(filler).__name__}")
-            if tensor and place == "last_position" and (filler.dim() not in (1, 2) or filler.shape[-1] != width):
-                raise UsageError(
-                    f"site {site}: the state is {filler.shape[-1]} wide, the model's are {width}; "
-                    "it belongs to a model of another size"
-                )
+def fitted(model: Any, fillings: Iterable[Filling]) -> tuple[Filling, ...]:
+    """Return fillings on the model's device, under the names that the model has for its weights and layers.
 
-
-def check_deep(at: At, prompts: Sequence[Rows], width: int) -> None:
-    """Refuse deep virtual tokens that have none at input whose place they could take."""
-    length = sum(tokens.shape[1] for tokens, _ in prompts)
-    for site, filler in at.get("layer", ()):
-        if not isinstance(filler, Tensor):
+    A layer's name has the stack's prefix in a model with a head and none in a bare stack: what was learned in one is
+    found in the other. Raises UsageError, one line, where the model lacks a site, weight or layer, or is of another
+    width; other sizes are compared where fillings are attached.
+    """
+    sites = sites_of(model)
+    made: list[Filling] = []
+    for filling in fillings:
+        site, filler = sites.resolve(filling.site), placed(filling.filler, model.device)
+        if site.name:
+            made.append(_named(model, site, filler))
             continue
-        if not prompts:
-            raise UsageError(f"site {site}: it takes the place of virtual tokens, and there are none at input")
-        if filler.dim() not in (2, 3) or tuple(filler.shape[-2:]) != (length, width):
-            raise UsageError(
-                f"site {site}: virtual tokens of shape {tuple(filler.shape)} cannot take the place of "
-                f"{length} x {width}"
-            )
+        if site.place == "input":
+            _check_width(model, sites.stacks[site.stack], filling.site, filler)
+        made.append(Filling(filling.site, filler))
+    return tuple(made)
 
 
-def check_prefixes(prefixes: Sequence[Prefix], depth: int, heads: tuple[int, int]) -> None:
-    """Refuse prefixes that were encoded by another model."""
-    for prefix in prefixes:
-        key = prefix.layers[0][0]
-        found = len(prefix.layers), int(key.shape[1]), int(key.shape[3])
-        if found != (depth, *heads):
-            raise UsageError(
-                f"a prefix of {found[0]} layers with {found[1]} heads of {found[2]} does not fit the model's {depth} "
-                f"layers with {heads[0]} heads of {heads[1]}; encode it with this model"
-            )
+def placed(filler: Any, device: Any) -> Any:
+    """Return a filler on a device; the one that was given, which others may hold, stays where it is."""
+    if isinstance(filler, list | tuple):
+        return [placed(one, device) for one in filler]
+    if isinstance(filler, nn.Module):
+        away = any(p.device != device for p in (*filler.parameters(), *filler.buffers()))
+        return copy.deepcopy(filler).to(device) if away else filler
+    return filler.to(device) if isinstance(filler, Tensor) else filler
+
+
+def _named(model: Any, site: Site, filler: Any) -> Filling:
+    weight = site.place == "weight"
+    there = dict(model.named_parameters(remove_duplicate=False) if weight else model.named_modules())
+    prefix = f"{model.base_model_prefix}."
+    names = (site.name, site.name.removeprefix(prefix), prefix + site.name)
+    name = next((n for n in names if n in there), None)
+    if name is None:
+        what = "weight" if weight else "layer"
+        raise UsageError(f"this model has no {what} {site.name!r}: what was learned belongs to another model")
+    if weight and isinstance(filler, Tensor):
+        filler = filler.to(there[name].dtype)
+    return Filling(f"{site.place}:{name}", filler)
+
+
+def _check_width(model: Any, stack: Any, name: str, filler: Any) -> None:
+    table = find(model.base_model, ".".join(p for p in (stack.path, stack.embeddings) if p))
+    weight = getattr(table, "weight", None)
+    if weight is None or weight.dim() != 2:
+        return
+    width = int(weight.shape[1])
+    if not isinstance(filler, nn.Module):
+        rows_of(filler, width, name)
+    elif isinstance(low := getattr(filler, "B", None), Tensor) and low.shape[-1] != width:
+        raise UsageError(
+            f"site {name}: the offsets are {low.shape[-1]} wide, the model's embeddings are {width}; they belong to a "
+            "model of another size"
+        )

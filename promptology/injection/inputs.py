@@ -14,7 +14,7 @@ from promptology.errors import UsageError
 from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
 from promptology.injection.filling import Rows, padded
-from promptology.injection.modules import Spans
+from promptology.injection.modules import Spans, answers_in
 from promptology.injection.watching import spread
 
 CACHES = ("cache", "past_key_values")
@@ -56,7 +56,7 @@ class Inputs:
             positions = counted.masked_fill(mask[:, -length:] == 0, -1)
         else:
             positions = torch.arange(self.past, self.past + length, device=given.device).expand(rows, -1)
-        return Spans(positions, self.past)
+        return Spans(positions, self.past, None if self.past else answers_in(positions))
 
     def embed(self, change: Callable[[Tensor], Tensor]) -> None:
         """Replace token ids by their embeddings, changed."""

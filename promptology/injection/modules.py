@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +17,37 @@ class Spans(NamedTuple):
     """Where the tokens of a batch stand.
 
     `positions`: index of each token within its row's text, int64, shape (rows, n), -1 at padding. `past`: how many
-    tokens a cache holds already: above 0 the tokens of this step were generated.
+    tokens a cache holds already: above 0 the tokens of this step were generated. `answer`: which tokens belong to an
+    answer that is given and not generated, bool, shape (rows, n); None: none that are known of.
     """
 
     positions: Tensor
     past: int = 0
+    answer: Tensor | None = None
+
+
+_ANSWERS: ContextVar[tuple[int, ...] | None] = ContextVar("answers", default=None)
+
+
+@contextmanager
+def answers_at(begins: Sequence[int]) -> Iterator[None]:
+    """Say at which of its tokens each row's answer begins, where prompt and answer are run together.
+
+    What is attached then treats them as it treats generated tokens, so that training, scoring and generation agree.
+    """
+    token = _ANSWERS.set(tuple(begins))
+    try:
+        yield
+    finally:
+        _ANSWERS.reset(token)
+
+
+def answers_in(positions: Tensor) -> Tensor | None:
+    """Return which tokens at these positions, shape (rows, n), belong to an answer, None where nothing was said."""
+    begins = _ANSWERS.get()
+    if begins is None or len(begins) != len(positions):
+        return None
+    return positions >= torch.tensor(begins, device=positions.device)[:, None]
 
 
 Make = Callable[[Mapping[str, Any], Mapping[str, Tensor]], nn.Module]
@@ -39,7 +67,7 @@ def module(name: str) -> Callable[[Make], Make]:
 class Offsets(nn.Module):
     """Low-rank offsets of input embeddings by position: E(x)_t + scale (A B)_t (DePT, arXiv:2309.05173).
 
-    `A`: (s, r), `B`: (r, d). Tokens at positions of s or beyond, padding and generated tokens get none.
+    `A`: (s, r), `B`: (r, d). Tokens at positions of s or beyond, padding and the tokens of answers get none.
     """
 
     def __init__(self, A: Tensor, B: Tensor, scale: float) -> None:
@@ -55,6 +83,8 @@ class Offsets(nn.Module):
             return hidden
         rows = self.scale * (self.A[:length] @ self.B)
         inside = (spans.positions >= 0) & (spans.positions < length)
+        if spans.answer is not None:
+            inside &= ~spans.answer
         added = rows[spans.positions.clamp(0, length - 1)] * inside.unsqueeze(-1)
         return hidden + added.to(hidden.dtype)
 

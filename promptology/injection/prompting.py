@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from promptology.errors import UsageError
 from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
+from promptology.injection.checking import check_deep, check_modules, check_prefixes
 from promptology.injection.filling import Rows, key_values, padded, rows_of
-from promptology.injection.fitting import check_deep, check_modules, check_prefixes
 from promptology.injection.inputs import Inputs, names_of
 from promptology.injection.keeping import Versions, epoch
 from promptology.injection.modules import Spans
@@ -54,7 +54,7 @@ class Wiring:
             self.at.setdefault(site.place, []).append((site, filler))
         self.changes = [f for _, f in self.at.get("input", ()) if isinstance(f, nn.Module)]
         self.heads = heads_of(self.config)
-        self.slot = Slot()
+        self.slot = Slot(any(isinstance(filler, nn.Module) for _, filler in fillings))
         cross = key_values(self.at.get("cross_key_value", ()), len(self.blocks), self.heads, stack.name)
         self.slot.cross = cross[0] if cross else None
         self.versions = Versions(model)

@@ -89,10 +89,11 @@ class Slot:
 
     `cross`: what it shows to attention over an encoder's output, the same for every forward. `passes`: forwards under
     way; `busy`: whether its own virtual tokens are run alone. `lasting`: virtual tokens that the last output of an
-    encoder holds, and which of them are there.
+    encoder holds, and which of them are there. `counts`: whether it holds modules, which may count the text's tokens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
+        self.counts = counts
         self.pile: list[Prefix | None] = []
         self.cross: Prefix | None = None
         self.passes: list[Pass] = []

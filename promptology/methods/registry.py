@@ -139,6 +139,17 @@ def create(name: Any, settings: Mapping[str, Any] | None = None) -> Any:
         raise UsageError(f"method {name!r}: {error}") from None
 
 
+def planned(method: Any, task: Any, model: Any = None) -> Any:
+    """Return the cost that a method predicts for learning, None where it predicts none.
+
+    `plan(task)` is asked, or `plan(task, model)` where what it costs depends on the model.
+    """
+    plan = getattr(method, "plan", None)
+    if plan is None:
+        return None
+    return plan(task, model) if len(inspect.signature(plan).parameters) > 1 else plan(task)
+
+
 def setting_help(cls: type, name: str) -> str:
     """Return the text that stands under a field in the source: its meaning and where its default comes from."""
     # The class that declares the field, which may be one it inherits from.

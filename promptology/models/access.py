@@ -40,7 +40,8 @@ class Request:
     `sample` tells repeated samples of one request apart; `seed` is set by the run where sampling is on (temperature
     above 0), derived from the run's seed and the sample index, and is sent to servers that take one. With a
     `continuation` nothing is generated: the answer is log p(continuation | messages), for models that offer `Scores`.
-    `injected` are learned parts inside the model, for models that offer `Differentiable`.
+    `injected` are learned parts inside the model, for models that offer `Differentiable`. With `choices` the answer is
+    one of them, or with a `separator` one or several joined by it, none twice; models in this process keep to that.
     """
 
     messages: tuple[Message, ...]
@@ -51,6 +52,8 @@ class Request:
     seed: int | None = None
     continuation: str | None = None
     injected: Injected | None = None
+    choices: tuple[str, ...] = ()
+    separator: str = ""
 
     def __post_init__(self) -> None:
         # Equal requests must be equal whatever they were built from, and hashable: one in flight is found by its value.
@@ -178,3 +181,8 @@ PROTOCOLS: dict[str, type] = {
 def offers(model: object) -> tuple[str, ...]:
     """Names of the protocols that a model offers."""
     return tuple(name for name, protocol in PROTOCOLS.items() if isinstance(model, protocol))
+
+
+def verb(access: str) -> str:
+    """Return an access as it stands behind "a model that": generates, but is differentiable."""
+    return f"is {access}" if access in ("differentiable", "trainable") else access

@@ -21,7 +21,14 @@ class ByScore:
         self.simulated = bool(getattr(model, "simulated", False))
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yield (index, outcome), each with its log-probability."""
+        """Yield (index, outcome), each with its log-probability.
+
+        A model that answers such requests itself, by `scored`, gets them as they are: with roles and learned parts.
+        """
+        own = getattr(self._model, "scored", None)
+        if own is not None:
+            yield from own(requests)
+            return
         by_prompt: dict[str, list[int]] = {}
         for n, r in enumerate(requests):
             by_prompt.setdefault("\n\n".join(content for _, content in r.messages), []).append(n)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import Any
 
 from promptology import plugins
@@ -11,8 +10,8 @@ from promptology.errors import UsageError
 from promptology.models.access import offers
 
 FORMS = (
-    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER", "simulated:WORLD", '
-    "or give a Python callable"
+    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER_OR_ID", "simulated:WORLD", '
+    "or give a Python callable, or a transformers model with its tokenizer"
 )
 REMOTE = ("openai", "completions")
 """Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
@@ -20,18 +19,26 @@ KINDS = (*REMOTE, "hf", "simulated")
 OPENAI = "https://api.openai.com/v1"
 
 
-def model(source: Any, **options: Any) -> Any:
+def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
     """Open a frozen model.
 
     `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
     "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
-    "hf:FOLDER_OR_ID" (a sentence encoder); "simulated:WORLD" (a simulated chat model); a callable
-    `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that
-    already offers a protocol; "KIND:REST" where an installed package adds KIND (see `promptology.plugins`). Raises
-    UsageError for anything else.
+    "hf:FOLDER_OR_ID" (any transformers model: causal, masked, encoder-decoder, encoder; options `device`, `dtype`,
+    `bits`, `chat`, `trust_code`, see `promptology.models.local.LocalModel`); "simulated:WORLD" (a simulated chat
+    model); a transformers model that is loaded already, with its `tokenizer`; a callable `fn(prompt) -> str`
+    (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that already offers a
+    protocol; "KIND:REST" where an installed package adds KIND (see `promptology.plugins`). Raises UsageError for
+    anything else.
     """
     if isinstance(source, str):
+        if tokenizer is not None:
+            raise UsageError(f"model {source!r} brings its own tokenizer; give one with a loaded model only")
         return _from_text(source, options)
+    if is_transformers(source):
+        from promptology.models.local.classes import wrap
+
+        return _called(wrap, source, tokenizer, **options)
     if offers(source):
         return source
     if callable(source):
@@ -43,12 +50,31 @@ def model(source: Any, **options: Any) -> Any:
     raise UsageError(f"a {type(source).__name__} is not a model; {FORMS}")
 
 
+def is_transformers(source: Any) -> bool:
+    """Whether an object is a loaded transformers model; torch is not imported for it."""
+    return any(
+        c.__module__ == "transformers.modeling_utils" and c.__name__ == "PreTrainedModel" for c in type(source).__mro__
+    )
+
+
+def _called(opener: Any, *given: Any, **options: Any) -> Any:
+    """Call what opens a local model; an option that it does not take is one line."""
+    known = {"device", "dtype", "bits", "chat", "trust_code", "name", "max_tokens"}
+    if unknown := set(options) - known:
+        raise UsageError(
+            f"a local model does not take {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}"
+        )
+    return opener(*given, **options)
+
+
 def _from_text(text: str, options: dict[str, Any]) -> Any:
     kind, _, rest = text.partition(":")
     if text == "minilm":
         from promptology.models.sentence import minilm
 
-        return minilm()
+        if unknown := set(options) - {"device", "dtype"}:
+            raise UsageError(f'model "minilm" does not take {", ".join(sorted(unknown))}; it takes device and dtype')
+        return minilm(**options)
     if kind in REMOTE and rest:
         from promptology.models.http import ChatEndpoint, CompletionsEndpoint
 
@@ -62,12 +88,9 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
             raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write {kind}:NAME@URL")
         return (ChatEndpoint if kind == "openai" else CompletionsEndpoint)(name, url, **options)
     if kind == "hf" and rest:
-        from promptology.models.sentence import SentenceEncoder
+        from promptology.models.local.classes import open_local
 
-        if ("/" not in rest or rest.startswith((".", "/", "~"))) and not Path(rest).expanduser().is_dir():
-            raise UsageError(f"model folder {rest} does not exist")
-        path = Path(rest).expanduser()
-        return SentenceEncoder(path if path.is_dir() else rest)
+        return _called(open_local, rest, **options)
     if kind == "simulated":
         from promptology.models.simulated import from_spec
 

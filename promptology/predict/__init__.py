@@ -3,6 +3,6 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, likelihood, vectors  # isort: skip
+from promptology.predict import answers, heads, likelihood, vectors  # isort: skip
 
-__all__ = ["Predictions", "Predictor", "answers", "bind", "joined", "likelihood", "predict_many", "vectors"]
+__all__ = ["Predictions", "Predictor", "answers", "bind", "heads", "joined", "likelihood", "predict_many", "vectors"]

@@ -9,8 +9,8 @@ from typing import Any
 from promptology.data.items import Item
 from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
-from promptology.prompts.outputs import parse_answer
-from promptology.prompts.render import renderer
+from promptology.prompts.outputs import choices_of, parse_answer
+from promptology.prompts.render import renderer, with_cue
 from promptology.run.cost import ZERO, Cost
 
 
@@ -24,7 +24,28 @@ class AnswerPredictor(OneShot):
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return one request per item, at temperature 0."""
-        return self.handle.requests([self._render(i.inputs) for i in items])
+        return self.handle.requests([self._asked(i) for i in items], **self.inside, **self._limits())
+
+    def _asked(self, item: Item) -> Any:
+        cue = str(self.learned.readout.options.get("cue", ""))
+        return with_cue(self._render(item.inputs), cue) if cue else self._render(item.inputs)
+
+    def _limits(self) -> dict[str, Any]:
+        """Return what the options say of an answer: the most tokens, where it ends, and that it is made of labels.
+
+        `trie`: only class names, joined by the separator where several may apply, none twice (trie search, PTEC,
+        arXiv:2309.12075): for models in this process. `before`: the blank that names begin with; `none`: "none" is one
+        more.
+        """
+        options, limits = self.learned.readout.options, dict[str, Any]()
+        if "max_tokens" in options:
+            limits["max_tokens"] = int(options["max_tokens"])
+        if "stop" in options:
+            limits["stop"] = tuple(options["stop"])
+        if options.get("trie"):
+            found = choices_of(self.signature, str(options.get("before", "")), bool(options.get("none")))
+            limits["choices"], limits["separator"] = found
+        return limits
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
         """Parse the answers; an answer that cannot be parsed is None, which every metric counts as wrong."""

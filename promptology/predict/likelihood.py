@@ -12,7 +12,7 @@ from promptology.errors import ArtifactError
 from promptology.models.access import Answer, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
 from promptology.predict.vectors import label_values
-from promptology.prompts.render import fill, messages
+from promptology.prompts.render import fill, messages, with_cue
 from promptology.prompts.start import LIKELIHOOD, NORMALISE
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import logprob
@@ -30,8 +30,8 @@ class LabelLikelihood(OneShot):
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return one request per item and class."""
         cue, choices = self._option("cue"), [self._choice(c) for c in self.signature.classes]
-        prompts = [_with_cue(messages(self.learned, i.inputs, self.signature), cue) for i in items]
-        return [self.handle.scoring(prompt, choice) for prompt in prompts for choice in choices]
+        prompts = [with_cue(messages(self.learned, i.inputs, self.signature), cue) for i in items]
+        return [self.handle.scoring(prompt, choice, **self.inside) for prompt in prompts for choice in choices]
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
         """Return the class with the highest log-probability for each item, and all of them as scores."""
@@ -64,8 +64,3 @@ class LabelLikelihood(OneShot):
         if how not in NORMALISE:
             raise ArtifactError(f"readout label-likelihood: normalise is one of {', '.join(NORMALISE)}, not {how!r}")
         return np.array([len(self._choice(c).encode()) if how == "bytes" else 1 for c in self.signature.classes])
-
-
-def _with_cue(asked: Sequence[tuple[str, str]], cue: str) -> list[tuple[str, str]]:
-    *before, (role, content) = asked
-    return [*before, (role, content + cue)]

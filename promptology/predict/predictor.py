@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Outcome, Request, State
+from promptology.models.access import Outcome, Request, State, verb
+from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle, unmetered
@@ -92,6 +93,12 @@ class OneShot:
         self.learned = learned
         self.signature = signature
         self.handle = handles["model"]
+        self.injected = injected_of(learned)
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """What requests must carry so that the model works with the learned parts inside it."""
+        return {"injected": self.injected} if self.injected else {}
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return no requests."""
@@ -161,10 +168,10 @@ def bind(
     handles = {role: unmetered(m, role) for role, m in {"model": model, **(helpers or {})}.items()}
     for role, access in learned.roles.items():
         if role not in handles:
-            raise AccessError(f"this prompt needs a model in the role {role!r} that {access}")
+            raise AccessError(f"this prompt needs a model in the role {role!r} that {verb(access)}")
         if access not in handles[role].access:
             offered = ", ".join(handles[role].access) or "nothing"
-            raise AccessError(f"this prompt needs a model that {access}; {handles[role].name} offers {offered}")
+            raise AccessError(f"this prompt needs a model that {verb(access)}; {handles[role].name} offers {offered}")
     name = learned.readout.type
     if name not in READOUTS:
         raise ArtifactError(f"unknown readout {name!r}; this version knows {', '.join(sorted(READOUTS))}")

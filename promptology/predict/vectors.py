@@ -32,6 +32,9 @@ class VectorPredictor(OneShot):
         template = str(self.learned.readout.options.get("input_template", "{input}"))
         return [fill(template, {"input": input_text(i.inputs, self.signature)}) for i in items]
 
+    def _vectors(self, items: Sequence[Item]) -> Vectors:
+        return self.handle.embed(self._inputs(items))
+
     def _scores(self, vectors: Vectors) -> NDArray[np.float32]:
         raise NotImplementedError
 
@@ -40,7 +43,7 @@ class VectorPredictor(OneShot):
         names = self.signature.class_names
         if not items:
             return Predictions([], [], [])
-        scores = self._scores(self.handle.embed(self._inputs(items)))
+        scores = self._scores(self._vectors(items))
         if self.signature.output == "classes":
             outputs: list[Any] = [tuple(names[j] for j in np.flatnonzero(row)) for row in self._apply(scores)]
         else:
@@ -49,7 +52,7 @@ class VectorPredictor(OneShot):
         return Predictions(outputs, [False] * len(items), raw, Cost(passes=len(items)), scores)
 
     def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which classes apply, shape of the scores; at least the best one of each row."""
+        """Return which classes apply, shape of the scores."""
         raise NotImplementedError
 
 

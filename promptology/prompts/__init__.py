@@ -2,5 +2,19 @@
 
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
 from promptology.prompts.saving import load, save
+from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
 
-__all__ = ["Demonstrations", "Example", "Learned", "Part", "Readout", "Text", "load", "save"]
+__all__ = [
+    "AddedTokens",
+    "Demonstrations",
+    "Example",
+    "Learned",
+    "Part",
+    "Readout",
+    "SiteModule",
+    "SiteTensors",
+    "Text",
+    "Weights",
+    "load",
+    "save",
+]

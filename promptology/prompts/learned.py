@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Signature
 from promptology.errors import ArtifactError
-
-Tensors = dict[str, NDArray[Any]]
+from promptology.prompts.arrays import Tensors, fingerprint, fixed_all, shape_text, unaltered
 
 
 class Part(Protocol):
@@ -32,6 +32,23 @@ class Part(Protocol):
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Part:
         """Rebuild the part."""
+        ...
+
+
+class Summary(NamedTuple):
+    """A part that nobody can read, in words: at `where`, in layer `layer` if in one, stands `what`."""
+
+    where: str
+    layer: int | None
+    what: str
+
+
+@runtime_checkable
+class Summed(Protocol):
+    """A part inside a model: shown by where it stands and by its shapes."""
+
+    def summary(self) -> Summary:
+        """Return what stands where."""
         ...
 
 
@@ -108,31 +125,49 @@ class Demonstrations:
 
 
 @kind("readout")
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Readout:
     """How a model's output becomes a prediction: `type` names the code, `options` its settings.
 
     Types: answer (parse a generated text), label-likelihood (the likeliest class name after the prompt), nearest-label
     (nearest label embedding), neighbour-vote (k nearest demonstrations). A readout is bound to the classes of the task
-    at hand, so it holds templates, not class names.
+    at hand, so it holds templates, not class names. `arrays` are the tensors of a trained head, floats; a readout
+    without one has none.
     """
 
     kind: ClassVar[str]
     type: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", fixed_all(self.arrays, f"readout {self.type}: tensor"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Readout):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # options may hold lists
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the tensors."""
+        return fingerprint(self.arrays)
 
     def to_json(self) -> dict[str, Any]:
-        """Return type and options."""
-        return {"type": self.type, "options": dict(self.options)}
+        """Return type and options, and where there are tensors, their hash."""
+        doc: dict[str, Any] = {"type": self.type, "options": dict(self.options)}
+        return {**doc, "digest": self.digest} if self.arrays else doc
 
     def tensors(self) -> Tensors:
-        """Return nothing: these readouts have no tensors."""
-        return {}
+        """Return the tensors of a trained head."""
+        return dict(self.arrays)
 
     @classmethod
     def from_json(cls, doc: Mapping[str, Any], tensors: Tensors) -> Readout:
         """Rebuild the part."""
-        return cls(str(doc["type"]), dict(doc.get("options", {})))
+        return unaltered(cls(str(doc["type"]), dict(doc.get("options", {})), tensors), doc)
 
 
 L = TypeVar("L")
@@ -167,9 +202,23 @@ class Learned:
         return found
 
     def with_parts(self, *parts: Part) -> Learned:
-        """Return a copy in which each part replaces the one of its kind, or is added in front."""
-        kept = [next((new for new in parts if new.kind == old.kind), old) for old in self.parts]
-        added = [new for new in parts if all(old.kind != new.kind for old in self.parts)]
+        """Return a copy in which these parts replace those of their kind and place, or are added in front.
+
+        Parts with a site have a place: role, site and, for modules, type; a prompt at another layer stays.
+        """
+        given: dict[tuple[str, ...], list[Part]] = {}
+        for part in parts:
+            given.setdefault(_place(part), []).append(part)
+        kept: list[Part] = []
+        done: set[tuple[str, ...]] = set()
+        for old in self.parts:
+            place = _place(old)
+            if place not in given:
+                kept.append(old)
+            elif place not in done:
+                kept += given[place]
+                done.add(place)
+        added = [new for new in parts if _place(new) not in done]
         return replace(self, parts=(*added, *kept))
 
     def with_instruction(self, instruction: str) -> Learned:
@@ -179,11 +228,10 @@ class Learned:
 
     def same_as(self, other: Learned) -> bool:
         """Whether both predict alike: equal parts, tensors included."""
-        return self.to_json()["parts"] == other.to_json()["parts"] and all(
-            np.array_equal(a, b)
-            for mine, theirs in zip(self.parts, other.parts, strict=True)
-            for a, b in zip(mine.tensors().values(), theirs.tensors().values(), strict=True)
-        )
+        if self.to_json()["parts"] != other.to_json()["parts"]:
+            return False
+        pairs = [(a.tensors(), b.tensors()) for a, b in zip(self.parts, other.parts, strict=True)]
+        return all(a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
     def as_text(self) -> str:
         """Return what was learned as a person reads it."""
@@ -194,8 +242,11 @@ class Learned:
                 lines += [part.instruction] if part.instruction else []
             elif isinstance(part, Demonstrations):
                 lines += _show_examples(part.examples)
-            elif isinstance(part, Readout) and part.type != "answer":
-                lines += [f"[{part.type}] {name}: {value}" for name, value in part.options.items()]
+            elif isinstance(part, Readout):
+                if part.type != "answer":
+                    lines += [f"[{part.type}] {name}: {value}" for name, value in part.options.items()]
+                lines += [f"[{part.type}] {name}: {shape_text(array)}" for name, array in part.arrays.items()]
+        lines += show_inside([part.summary() for part in self.parts if isinstance(part, Summed)])
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -234,9 +285,33 @@ class Learned:
         """Write the prompt folder; see `promptology.prompts.saving.save`."""
         return importlib.import_module("promptology.prompts.saving").save(self, folder)
 
+    def export(self, to: str = "text", out: Any = None, *, base: str = "", task_type: str = "") -> Any:
+        """Return the prompt as text or messages, or write a PEFT folder; see `promptology.prompts.export.export`."""
+        exporting = importlib.import_module("promptology.prompts.export")
+        return exporting.export(self, to, out, base=base, task_type=task_type)
+
     def __repr__(self) -> str:
         kinds = ", ".join(p.kind for p in self.parts)
         return f"Learned({self.method or 'by hand'}: {kinds})"
+
+
+def _place(part: Part) -> tuple[str, ...]:
+    return (part.kind, *getattr(part, "place", ()))
+
+
+def show_inside(summaries: Sequence[Summary]) -> list[str]:
+    """Return what stands inside models: one line for each part, and one for parts that differ only by their layer."""
+    layers: dict[tuple[str, str], list[int]] = {}
+    for where, layer, what in summaries:
+        layers.setdefault((where, what), []).extend(() if layer is None else (layer,))
+    return [f"{where}{_range(found)}: {what}" for (where, what), found in layers.items()]
+
+
+def _range(layers: Sequence[int]) -> str:
+    first, last = min(layers, default=0), max(layers, default=0)
+    if len(layers) > 2 and sorted(layers) == list(range(first, last + 1)):
+        return f"[{first} to {last}]"
+    return f"[{', '.join(map(str, sorted(layers)))}]" if layers else ""
 
 
 def _show_examples(examples: Sequence[Example], most: int = 12) -> list[str]:

@@ -36,6 +36,22 @@ def separator(signature: Signature) -> str:
     return next((s for s in SEPARATORS if not any(s in name for name in signature.class_names)), "\n")
 
 
+def _joiner(signature: Signature) -> str:
+    parted = separator(signature)
+    return parted if parted == "\n" else f"{parted} "
+
+
+def choices_of(signature: Signature, before: str = "", none: bool = False) -> tuple[tuple[str, ...], str]:
+    """Return the class names as they stand in an answer, and what parts them: `separator.join` makes the answer.
+
+    `before`: a blank, where a model's tokens begin with theirs; `none`: whether no class may apply. What parts them is
+    empty where an answer is one name.
+    """
+    names = [*signature.class_names, *(["none"] if none and not _has_none(signature) else [])]
+    parted = _joiner(signature) if signature.output == "classes" else ""
+    return tuple(before + name for name in names), parted.rstrip(" ") if before else parted
+
+
 def _has_none(signature: Signature) -> bool:
     return any(name.casefold() == "none" for name in signature.class_names)
 
@@ -45,8 +61,7 @@ def answer_text(target: Any, signature: Signature, inputs: Mapping[str, Any] | N
     if not isinstance(target, tuple | list):
         return str(target)
     if signature.output == "classes":
-        parted = separator(signature)
-        return (parted if parted == "\n" else f"{parted} ").join(target) or "none"
+        return _joiner(signature).join(target) or "none"
     if signature.output == "spans":
         return json.dumps(list(target), ensure_ascii=False)
     if signature.output == "ranking":

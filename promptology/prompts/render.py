@@ -91,6 +91,12 @@ def renderer(learned: Learned, signature: Signature) -> Callable[[Mapping[str, A
     return render
 
 
+def with_cue(asked: Sequence[Message], cue: str) -> tuple[Message, ...]:
+    """Return messages whose last one ends with a cue."""
+    *before, (role, content) = asked
+    return (*before, (role, content + cue))
+
+
 def classes_block(signature: Signature, prompt: str) -> str:
     """Return the list of classes, where the prompt does not name every class itself, and the form of the answer.
 

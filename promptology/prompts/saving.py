@@ -7,11 +7,15 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from promptology.data.items import Signature
 from promptology.errors import ArtifactError, UsageError
-from promptology.prompts.learned import Learned, Tensors
+from promptology.prompts.arrays import Tensors
+from promptology.prompts.learned import Learned
+from promptology.prompts.peft import adapters_in, is_peft_folder, read_peft
 
 FORMAT = 1
 PROMPT = "prompt.json"
@@ -55,24 +59,40 @@ def save(learned: Learned, folder: str | Path) -> Path:
     return target
 
 
-def load(folder: str | Path) -> Learned:
-    """Read a prompt folder. Raises ArtifactError where it is incomplete, altered or points outside itself."""
+def is_prompt_folder(folder: str | Path) -> bool:
+    """Whether `load` reads this folder: one of ours, or one of PEFT's."""
+    try:
+        return (Path(folder) / PROMPT).is_file() or is_peft_folder(folder)
+    except OSError:  # a text that is too long for a name
+        return False
+
+
+def load(folder: str | Path, signature: Signature | None = None, model: Any = None) -> Learned:
+    """Read a prompt folder, or a PEFT folder (see `promptology.prompts.peft.read_peft`).
+
+    `signature`: fields and outputs instead of those that were saved; a PEFT folder has none, and is taken for one text
+    field in and a text out. `model`: a transformers model or its config, for a PEFT folder whose config leaves out
+    sizes. Raises ArtifactError where the folder is incomplete, altered or points outside itself.
+    """
     root = Path(folder)
     path = root / PROMPT
     if not path.is_file():
-        raise ArtifactError(f"{root} is not a prompt folder: it has no {PROMPT}")
+        if is_peft_folder(root) or adapters_in(root):
+            return read_peft(root, signature, model)
+        raise ArtifactError(f"{root} is not a prompt folder: it has no {PROMPT}, and no adapter_config.json of PEFT")
     _inside(root, path)
     try:
         doc = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(doc, dict) or doc.get("format") != FORMAT:
         found = doc.get("format") if isinstance(doc, dict) else None
         raise ArtifactError(f"{path} has format {found!r}; this version reads {FORMAT}")
     try:
-        return Learned.from_json(doc, _read_tensors(root, doc.get("tensors")))
+        learned = Learned.from_json(doc, _read_tensors(root, doc.get("tensors")))
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
+    return learned if signature is None else replace(learned, signature=signature)
 
 
 def _read_tensors(root: Path, entry: Any) -> dict[str, Tensors]:

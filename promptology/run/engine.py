@@ -55,10 +55,12 @@ class Run:
         self.start = start_from(task.signature, handles["model"].access, readout)
         self.kept: Learned | None = None
         self.history: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
         self.tally: Counter[str] = Counter()
         """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
+        self.trainings: Counter[str] = Counter()
+        self.meter = meter
         self._handles = dict(handles)
-        self._meter = meter
         self._stage = ""
         self._on_log = on_log
         self._on_track = on_track
@@ -109,17 +111,25 @@ class Run:
         items: Iterable[Any] = range(steps) if isinstance(steps, int) else steps
         total = len(items) if isinstance(items, Sized) else None
         for n, item in enumerate(items):
-            if self._on_track:
-                self._on_track(label, n, total)
+            self.progress(label, n, total)
             yield item
+        self.progress(label, total or 0, total)
+
+    def progress(self, label: str, done: int, total: int | None) -> None:
+        """Say how far a loop is that `track` cannot hold."""
         if self._on_track:
-            self._on_track(label, total or 0, total)
+            self._on_track(label, done, total)
 
     def log(self, event: str, **values: Any) -> None:
         """Note what happened (numbers and short texts) for the history of the run."""
         self.history.append({"step": event, "values": values})
         if self._on_log:
             self._on_log(event, values)
+
+    def warn(self, text: str) -> None:
+        """Say what a user should know about the result, once: it stands among the warnings of the result."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
 
 def learn(method: Method, run: Run) -> Learned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
 from promptology.run.meter import Meter
 from promptology.run.store import memory_store
+from promptology.run.work import Arrays, compute
 
 Prompt = str | Sequence[Message] | Request
 INSIDE = ("differentiable", "trainable")
@@ -84,10 +85,13 @@ class Handle:
         came = iter(self.outcomes(asked) if asked else [])
         return [[logprob(next(came)) for _ in some] for some in choices]
 
-    def scoring(self, prompt: Prompt, continuation: str) -> Request:
-        """Return the request for log p(continuation | prompt); sampling settings of the role do not apply to it."""
+    def scoring(self, prompt: Prompt, continuation: str, **inside: Any) -> Request:
+        """Return the request for log p(continuation | prompt); sampling settings of the role do not apply to it.
+
+        `inside`: learned parts inside the model, as `injected`.
+        """
         settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "stop": (), "sample": 0, "seed": None}
-        return _request(prompt, {**settings, "continuation": continuation})
+        return _request(prompt, {**settings, **inside, "continuation": continuation})
 
     @property
     def _answering(self) -> Generates:
@@ -118,6 +122,14 @@ class Handle:
         names: tuple[str, ...] = self._model.movable()
         return names
 
+    def compute(self, parts: list[Any], passes: int, work: Callable[[], Mapping[str, Any]]) -> Arrays:
+        """Return arrays that `work()` finds with the torch model inside: charged, durable, found again by `parts`.
+
+        `parts` (JSON-like) must say everything the arrays depend on but the model; `passes`: items times how often.
+        """
+        self._need("differentiable")
+        return compute(self._meter, self.role, self.identity, parts, passes, work)
+
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, answer, 1)
@@ -138,7 +150,7 @@ class Handle:
 
 
 def _needed(request: Request) -> str:
-    if request.injected is not None:
+    if request.injected is not None or request.choices:
         return "differentiable"
     return "generates" if request.continuation is None else "scores"
 

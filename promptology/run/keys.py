@@ -45,10 +45,12 @@ class Keys:
         """Return the key of a request."""
         identity = getattr(model, "identity", model.name)
         parts = [role, identity, r.messages, r.temperature, r.max_tokens, r.stop, r.sample, r.seed]
-        if r.continuation is not None or r.injected is not None:
+        if r.continuation is not None or r.injected is not None or r.choices:
             parts.append(r.continuation)
-        if r.injected is not None:
-            parts.append(r.injected.digest)
+        if r.injected is not None or r.choices:
+            parts.append(r.injected.digest if r.injected else None)
+        if r.choices:
+            parts += [r.choices, r.separator]
         return self.hash(parts)
 
     def hash(self, parts: list[Any]) -> bytes:

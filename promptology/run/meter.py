@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from promptology.errors import BudgetEnded, ReplayError, TooManyMissing
 from promptology.models.access import Answer, Failure, Generates, Injected, Outcome, Request, State, Vectors
 from promptology.run.batch import Batch
 from promptology.run.budget import Budget
+from promptology.run.checkpoints import States, fingerprint, recall
 from promptology.run.cost import ZERO, Cost, Price
 from promptology.run.keys import Keys, decode
 from promptology.run.store import Event, Store
@@ -55,6 +57,7 @@ class Meter:
         limits: Limits | None = None,
         retry_failed: bool = False,
         on_progress: Callable[[Meter, str, int], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.store = store
         self.run = run
@@ -87,6 +90,11 @@ class Meter:
         self._memo: dict[bytes, Answer] = {}
         self._overhead: dict[str, int] = {}
         self._vectors: dict[tuple[str, str], dict[str | State, Vectors]] = {}
+        self.states = States(folder)
+        self.last_row = (-1, b"")
+        self.journal: list[list[Any]] | None = None
+        """Which texts stand in which row, noted while a training goes on, which is restored without asking again."""
+        self.recalled: dict[tuple[str, str], dict[str, tuple[bytes, int, int]]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -153,6 +161,9 @@ class Meter:
         identity = str(getattr(model, "identity", model.name))
         memo = self._vectors.setdefault((role, identity), {})
         new = [text for text in dict.fromkeys(texts) if text not in memo]
+        if new and self.recalled:
+            memo.update(recall(self, role, identity, new))
+            new = [text for text in new if text not in memo]
         if new:
             self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
         kinds = {text.injected if isinstance(text, State) else "" for text in new}
@@ -170,6 +181,8 @@ class Meter:
         states = [text.injected for text in chunk if isinstance(text, State)][:1]
         kind = ["state", states[0].digest if states[0] else ""] if states else ["embed"]
         key = self._keys.hash([*kind, role, identity, texts])
+        if self.journal is not None:
+            self.journal.append([key.hex(), role, identity, [fingerprint(text) for text in chunk]])
         first, rows = self._enter([key])
         event = rows.get(0)
         body = self.store.answers([key]).get(key)
@@ -309,6 +322,7 @@ class Meter:
     def record(self, seq: int, event: Event) -> None:
         """Write the row of a position; a meter outside a run keeps none."""
         if self.run:
+            self.last_row = seq, event.key
             self.store.put_event(self.run, seq, event)
 
     def commit_when_due(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,8 +18,9 @@ from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
 from promptology.testing.fixtures import Counting, CountingScores, HashingEncoder
+from promptology.testing.inside import INSIDE, CountingInside, counting_inside, uncount
 from promptology.testing.promises import Checked
-from promptology.testing.running import in_child, own_home, run_once, summary
+from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
 
 WORKERS = 8
@@ -35,7 +37,7 @@ class Trial(NamedTuple):
 
 
 class Bench:
-    """Runs one method with one task and one seed. Models that generate are served over HTTP, encoders counted here."""
+    """Runs one method with one task and one seed. Models that generate are served over HTTP, others counted here."""
 
     def __init__(
         self, stack: ExitStack, checked: Checked, method: Any, task: Task, models: Mapping[str, Any], seed: int
@@ -47,6 +49,11 @@ class Bench:
         for role, model in models.items():
             if self.over_http(role) and id(model) not in self.servers:
                 self.servers[id(model)] = stack.enter_context(served(model, FAST))
+        inside = [model for role, model in models.items() if self.looked_into(role)]
+        for model in inside:
+            stack.callback(uncount, model)
+        nested = bool(inside) and not self.servers and hasattr(os, "fork")
+        self.nest = stack.enter_context(new_nest()) if nested else None
 
     def over_http(self, role: str) -> bool:
         """Whether a role generates, and so is served."""
@@ -57,6 +64,11 @@ class Bench:
         """Whether a role is asked for log-probabilities, and so is counted in this process."""
         allowed = {**self.card.optional, **self.card.needs}.get(role, ())
         return not self.over_http(role) and "scores" in allowed and "scores" in offers(self.models[role])
+
+    def looked_into(self, role: str) -> bool:
+        """Whether a role may be looked into and its model can be, and so is counted in this process."""
+        allowed = {**self.card.optional, **self.card.needs}.get(role, ())
+        return bool(INSIDE & {*allowed} & {*offers(self.models[role])})
 
     @property
     def unit(self) -> str:
@@ -69,16 +81,19 @@ class Bench:
         for role, model in self.models.items():
             if self.over_http(role):
                 opened[role] = ChatEndpoint("checked", self.servers[id(model)].url, workers=workers)
+            elif self.looked_into(role):
+                opened[role] = counting_inside(model, kill_at)
             else:
                 opened[role] = (CountingScores if self.scored_here(role) else Counting)(model, kill_at)
         return opened
 
     def asked(self, opened: Mapping[str, Any]) -> int:
-        """Return the calls that the servers have seen so far and these models, else the texts that were embedded."""
+        """Return the calls that the servers and these models have seen so far, else the passes that were made."""
         if self.unit == "calls":
             here = sum(m.requests for m in opened.values() if isinstance(m, CountingScores))
             return here + sum(server.requests for server in self.servers.values())
-        return sum(m.texts for m in opened.values() if isinstance(m, Counting))
+        inside = sum(m.passes for m in opened.values() if isinstance(m, CountingInside))
+        return inside + sum(m.texts for m in opened.values() if isinstance(m, Counting))
 
     def fit(self, budget: str, workers: int = WORKERS) -> Trial:
         """Run in this process, with an empty store."""
@@ -110,8 +125,9 @@ class Bench:
                 server.on_request, server.slowest = kill, SLOW
 
         spec = {"method": self.method, "task": self.task, "models": opened, "budget": budget, "seed": self.seed}
+        spec["gap"] = 0.0  # so that a short training is taken up from a state too, and not only from its start
         try:
-            return in_child("fit", folder, spec, watch)
+            return in_child("fit", folder, spec, watch, self.nest)
         finally:
             for server in self.servers.values():
                 server.on_request, server.slowest = ignore, FAST
@@ -120,20 +136,24 @@ class Bench:
 ignore: Callable[[int], None] = lambda n: None  # noqa: E731
 
 
-def models_for(card: Card, given: Mapping[str, Any]) -> dict[str, Any]:
+def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Return a model per needed role: what was given, else a simulated chat model or a hashing encoder.
 
-    Raises UsageError for a role whose access neither offers, and for roles that the method does not know.
+    `tiny()` makes the model of roles that are looked into. Raises UsageError for a role whose access none of them
+    offers, and for roles that the method does not know.
     """
     unknown = set(given) - set(card.needs) - set(card.optional) - {"judge"}
     if unknown:
         raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}")
     models = {role: open_model(m) for role, m in given.items()}
     chat = SimulatedChat("tickets")
-    defaults = {"generates": chat, "embeds": HashingEncoder(), "scores": chat}
+    defaults: dict[str, Any] = {"generates": chat, "embeds": HashingEncoder(), "scores": chat}
     for role, allowed in card.needs.items():
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)
+            if name is None and tiny and INSIDE & {*allowed}:
+                defaults.update(dict.fromkeys(INSIDE, tiny()))
+                name = next(a for a in allowed if a in defaults)
             if name is None:
                 raise UsageError(f"check_method has no model that {' or '.join(allowed)} for {role!r}; give models=")
             models[role] = defaults[name]

@@ -12,9 +12,11 @@ from typing import Any
 
 from promptology.data.task import Task
 from promptology.errors import AccessError, SealedSplitError
-from promptology.methods.registry import create, setting_help
+from promptology.methods.registry import create, planned, setting_help
+from promptology.models.access import PROTOCOLS
 from promptology.testing.bench import WORKERS, Bench, Trial, models_for
 from promptology.testing.fixtures import Watched, small_task
+from promptology.testing.inside import INSIDE, WatchedInside, print_of, tiny_model
 from promptology.testing.promises import Checked
 from promptology.testing.running import difference, in_child, own_home, predicted, run_once
 
@@ -37,7 +39,8 @@ def check_method(
 
     `method`: a name or an instance of a registered class in a module that can be imported; `settings`: fields that
     differ from its defaults; `task`, `models` (by role): what to check it with, by default a few bundled tickets and
-    what suits the method's declared access (a simulated chat model, a hashing encoder); `budget`: of one run.
+    what suits the method's declared access (a simulated chat model, a hashing encoder, a tiny real model for methods
+    that look inside); `budget`: of one run.
     Models that generate are served over HTTP by this process. Takes seconds, starts processes of its own and kills
     them; keeps nothing.
 
@@ -47,7 +50,8 @@ def check_method(
     - same result: the same seed gives the same result with 8 and with 1 request in flight, also where the budget ends;
     - budget: the models never see more than a count limit allows, tiny ones too, and the ledger says what they saw;
     - plan: where the method has one, learning costs within 15 % (or 2) of it;
-    - access: only declared access of declared roles is used, and no label of the test split;
+    - access: only declared access of declared roles is used, no label of the test split, and a model that is looked
+      into is left as it was;
     - resume: a run that is killed twice by SIGKILL and continued equals one that was not, and asks nothing twice;
     - artifact: what was learned loads in a fresh process and predicts the same.
 
@@ -64,9 +68,11 @@ def check_method(
     card = type(instance).card
     checked = Checked(f"method {card.slug!r}")
     check_settings(checked, instance)
-    chosen = models_for(card, models or {})
+    task = task or small_task()
     with ExitStack() as stack:
-        bench = Bench(stack, checked, instance, task or small_task(), chosen, seed)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptology-check-")))
+        chosen = models_for(card, models or {}, lambda: tiny_model(folder, task))
+        bench = Bench(stack, checked, instance, task, chosen, seed)
         budget = budget or BUDGETS[bench.unit]
         check_access(bench, budget)
         whole = bench.fit(budget)
@@ -94,7 +100,9 @@ def check_settings(checked: Checked, method: Any) -> None:
 def check_access(bench: Bench, budget: str) -> None:
     """Check with models that offer everything that only what was declared is used."""
     checked, card = bench.checked, bench.card
-    watched = {role: Watched(model) for role, model in bench.models.items()}
+    inside = {role: model for role, model in bench.models.items() if bench.looked_into(role)}
+    watched = {role: (WatchedInside if role in inside else Watched)(model) for role, model in bench.models.items()}
+    before = {role: print_of(model.frozen()) for role, model in inside.items()}
     try:
         with own_home():
             result = run_once(bench.method, bench.task, watched, budget, bench.seed)
@@ -104,9 +112,14 @@ def check_access(bench: Bench, budget: str) -> None:
         raise AssertionError(f"{checked.about}: it reads labels of the test split: {error}") from error
     except Exception as error:  # told with its type, as a broken promise
         raise AssertionError(f"{checked.about}: fit failed: {type(error).__name__}: {error}") from error
+    for role, model in inside.items():
+        same = print_of(model.frozen()) == before[role]
+        checked.promise(
+            same, f"it leaves {role!r} changed: other weights, hooks, gradients or another mode than before"
+        )
     for role, model in watched.items():
         declared = set({**card.optional, **card.needs}.get(role, ("generates",)))
-        extra = model.touched - declared
+        extra = model.touched - _contained(declared)
         checked.promise(
             not extra,
             f"it declares that {role!r} {' or '.join(sorted(declared))}, and it {' and '.join(sorted(extra))}",
@@ -114,9 +127,14 @@ def check_access(bench: Bench, budget: str) -> None:
     for role, access in result.learned.roles.items():
         declared = set({**card.optional, **card.needs}.get(role, ()))
         checked.promise(
-            access in declared, f"what it learned needs a {role!r} that {access}, which it does not declare"
+            access in _contained(declared), f"what it learned needs a {role!r} that {access}, which it does not declare"
         )
     checked.passed("access")
+
+
+def _contained(declared: set[str]) -> set[str]:
+    """Return what a role may be asked for: who may look inside may ask in every other way, but not move weights."""
+    return declared | ({*PROTOCOLS} - {"trainable"} if INSIDE & declared else set())
 
 
 def check_same(bench: Bench, budget: str, whole: Trial) -> None:
@@ -154,13 +172,13 @@ def check_plan(bench: Bench, whole: Trial) -> None:
     checked, method = bench.checked, bench.method
     if not hasattr(method, "plan"):
         return checked.skip("plan", "the method has no plan(task)")
-    planned = _charged(method.plan(bench.task), bench.unit)
+    said = _charged(planned(method, bench.task, bench.models["model"]), bench.unit)
     real = _charged(whole.result.learning, bench.unit)
-    text = f"plan() says {planned} {bench.unit} of learning and it took {real}"
+    text = f"plan() says {said} {bench.unit} of learning and it took {real}"
     if any("the budget ended the search" in w for w in whole.result.warnings):
-        checked.promise(planned > (1 - PLAN_WITHIN) * real, f"{text} when the budget ended it")
-        return checked.skip("plan", f"it says {planned} {bench.unit}, more than the budget here; give smaller settings")
-    checked.promise(abs(planned - real) <= max(2, PLAN_WITHIN * max(planned, real)), text)
+        checked.promise(said > (1 - PLAN_WITHIN) * real, f"{text} when the budget ended it")
+        return checked.skip("plan", f"it says {said} {bench.unit}, more than the budget here; give smaller settings")
+    checked.promise(abs(said - real) <= max(2, PLAN_WITHIN * max(said, real)), text)
     checked.passed("plan")
 
 
@@ -207,7 +225,7 @@ def check_artifact(bench: Bench, whole: Trial) -> None:
         prompt = str(learned.save(Path(name) / "prompt"))
         try:
             spec = {"prompt": prompt, "models": opened, "inputs": inputs}
-            code, found = in_child("predict", Path(name), spec)
+            code, found = in_child("predict", Path(name), spec, nest=bench.nest)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             return checked.skip("artifact", f"the models cannot go to another process: {error}")
     checked.promise(code == 0, f"what it learned cannot be used in a fresh process: {found}")

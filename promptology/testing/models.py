@@ -24,6 +24,7 @@ TEXTS = (
 )
 HARD = ("", " ", "\x00\x1b[31m", "half a pair: \ud83d", "x" * 20_000)
 """Texts that no user means to send and every adapter meets: an outcome is due for them, not a crash."""
+CHOICES = (("yes", "no"), ("a longer choice", "b", "c é"))
 FEW_TOKENS = 4
 CHARACTERS = 12
 """Characters that one token may hold, at most: an answer that is longer was not cut at max_tokens."""
@@ -31,11 +32,12 @@ SAME = 1e-4
 """Largest difference of a unit vector's entries over batches: what padding costs in float32, with a margin."""
 
 
-def check_model(model: Any, *, texts: Sequence[str] = TEXTS) -> Checked:
+def check_model(model: Any, *, texts: Sequence[str] = TEXTS, choices: Sequence[Sequence[str]] = CHOICES) -> Checked:
     """Check what every model promises; raises AssertionError that names the model and the promise it breaks.
 
     `model`: an object that offers a protocol, or what `promptology.model` takes; `texts`: at least two different
-    prompts to ask it (a hosted model is asked about thirty times).
+    prompts to ask it (a hosted model is asked about thirty times); `choices`: for its first two texts the continuations
+    to score, none of which begins another (a masked model takes words of one token).
 
     The promises:
 
@@ -61,7 +63,7 @@ def check_model(model: Any, *, texts: Sequence[str] = TEXTS) -> Checked:
     if "embeds" in offered:
         check_embeds(checked, model, texts)
     if "scores" in offered:
-        check_scores(checked, model, texts)
+        check_scores(checked, model, texts, choices)
     after = getattr(model, "identity", model.name)
     checked.promise(after == identity, f"its identity changed in use, from {identity!r} to {after!r}")
     check_pickle(checked, model, identity)
@@ -206,9 +208,8 @@ def _embedded(checked: Checked, model: Any, texts: Sequence[str]) -> Any:
     return vectors
 
 
-def check_scores(checked: Checked, model: Any, texts: Sequence[str]) -> None:
+def check_scores(checked: Checked, model: Any, texts: Sequence[str], choices: Sequence[Sequence[str]]) -> None:
     """Check for a log-probability per choice, the same whatever else is in the batch."""
-    choices = [["yes", "no"], ["a longer choice", "b", "c é"]]
     prompts = list(texts[:2])
     together = _scored(checked, model, prompts, choices)
     alone = [_scored(checked, model, [p], [c])[0] for p, c in zip(prompts, choices, strict=True)]
@@ -225,7 +226,7 @@ def check_scores(checked: Checked, model: Any, texts: Sequence[str]) -> None:
 
 
 def _check_continuations(
-    checked: Checked, model: Any, prompts: list[str], choices: list[list[str]], together: list[list[float]]
+    checked: Checked, model: Any, prompts: list[str], choices: Sequence[Sequence[str]], together: list[list[float]]
 ) -> None:
     """Check that a request with a continuation, as runs send it, is answered by what `score` returns."""
     requests = [Request.user(p, continuation=c) for p, row in zip(prompts, choices, strict=True) for c in row]
@@ -236,7 +237,7 @@ def _check_continuations(
         checked.promise(got is not None and abs(got - value) < 0.01, text)
 
 
-def _scored(checked: Checked, model: Any, prompts: list[str], choices: list[list[str]]) -> list[list[float]]:
+def _scored(checked: Checked, model: Any, prompts: list[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
     rows: list[list[float]] = [list(row) for row in _called(checked, lambda: model.score(prompts, choices))]
     shape = [len(row) for row in rows]
     checked.promise(

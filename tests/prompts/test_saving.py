@@ -11,6 +11,7 @@ import pytest
 from promptology.data.items import ClassLabel, Field, Signature
 from promptology.errors import ArtifactError, UsageError
 from promptology.prompts import Demonstrations, Example, Learned, Readout, Text, load, save
+from promptology.prompts.saving import is_prompt_folder
 
 SIGNATURE = Signature((Field("text"),), "class", (ClassLabel("spam"), ClassLabel("ham")))
 
@@ -114,3 +115,8 @@ def test_a_fresh_process_applies_it_without_the_class_of_the_method(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['ham']"
+
+
+def test_what_a_prompt_folder_is(tmp_path):
+    assert is_prompt_folder(save(sample(), tmp_path / "p"))
+    assert not any(map(is_prompt_folder, (tmp_path, tmp_path / "gone", "", "a long prompt " * 500, "with a \0 in it")))
