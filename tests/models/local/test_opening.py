@@ -140,13 +140,17 @@ def test_pooling_by_kind(opened):
         torch.testing.assert_close(body.pooled(rows), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path):
+def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path, caplog):
     folder = shutil.copytree(folders("gpt2"), tmp_path / "sentences")
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 7}))
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+    (folder / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.models.{k}"} for k in kinds]))
     model = pt.model(f"hf:{folder}")
     assert type(model) is EncoderModel
+    model.frozen()
+    assert "sentences: Dense of its folder is not applied" in caplog.text
     assert model.frozen().pooling == "last" and model.frozen().max_tokens == 7
 
 
@@ -154,27 +158,6 @@ def test_a_tokenizer_without_pad_token_is_no_fault(opened):
     assert opened("gpt2").frozen().tokenizer.pad_token is None
     together = opened("gpt2").embed(["red", "the movie is great"])
     np.testing.assert_allclose(together[0], opened("gpt2").embed(["red"])[0], atol=1e-6)
-
-
-def test_an_unknown_architecture_of_the_user_works_as_far_as_it_goes(opened):
-    config = transformers.GPTNeoXConfig(
-        vocab_size=523,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=192,
-    )
-    held = transformers.GPTNeoXForCausalLM(config)
-    model = pt.model(held, tiny_tokenizer("gpt2"))
-    assert not model.frozen().sites.known
-    prompts = [f"{'the movie is great and ' * 8}{w}" for w in ("red", "blue")]
-    found = model.score(prompts, [[" great", " bad"]] * 2)
-    body = model.frozen()
-    for prompt, row in zip(prompts, found, strict=True):
-        targets = [body.continuation(prompt, c) for c in (" great", " bad")]
-        assert row == pytest.approx(body.target_logprobs([body.encode(prompt)] * 2, targets).tolist(), abs=1e-5)
-    assert len(dict(model.generate([pt.Request.user(p, max_tokens=4) for p in prompts]))) == 2
 
 
 # Faults
