@@ -49,7 +49,7 @@ class PTEC:
     init: str = "names"
     """Where they start: names (tokens of the class names, section 3), run (a fixed run of the vocabulary), or
     vocabulary, classes, random as for prompt tuning."""
-    rate: float = 0.003
+    rate: float = 0.03
     """Rate of the prompt as a multiple of E; 0 leaves it as it starts. The paper searches 1e-9 to 1 (code)."""
     head_rate: float = 0.03
     """Rate of the head; the paper searches 1e-9 to 0.1 (code)."""
