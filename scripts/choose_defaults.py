@@ -118,7 +118,7 @@ def page(found: dict[str, list[dict[str, object]]]) -> str:
         "",
         "Rates and lengths of the gradient methods, on MiniLM: accuracy on validation data of public tasks (question",
         f"types, film reviews): {TRAIN} items to train on, {STOP} to keep the best state by, {SCORE} to score on, all",
-        f"of training files, {STEPS} steps (PTEC: 10 epochs). No bundled task and no test file was read. The default is",
+        f"of training files, {STEPS} steps (PTEC: 10 epochs). No bundled task, no test file was read. The default is",
         "the setting with the best mean, of equals the first. `python scripts/choose_defaults.py` makes this page.",
     ]
     for name, rows in found.items():

@@ -24,8 +24,12 @@ def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] =
     """Attach learned parts to a transformers model: its `forward` and `generate` work with them inside the block.
 
     Attachments nest (an inner prompt stands nearer to the text) and repeat. Afterwards the model is as it was:
-    parameters, buffers, hooks and mode. Gradients flow to fillers that require them. Raises UsageError, one line, for a
-    site that the model lacks or a filler that does not fit it.
+    parameters, buffers, hooks and mode. Gradients flow to fillers that require them, under gradient checkpointing too
+    if backward is called inside the block. Without gradients the keys and values of a causal stack's prompt are
+    computed once, and anew when a filler, a weight or what is attached changes; changes of modules and weights through
+    `.data` are not seen. Under a sliding window what is attached stays in sight of every token.
+
+    Raises UsageError, one line, for a site that the model lacks or a filler that does not fit it.
     """
     sites = sites_of(model)
     plan: dict[str, list[tuple[Site, Any]]] = {}

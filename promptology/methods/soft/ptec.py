@@ -36,7 +36,7 @@ from promptology.run.engine import Run
 if TYPE_CHECKING:
     from promptology.training.objectives import HeadObjective
 
-CUE = "\n\nThis belongs to:"
+CUE = " It belongs to:"
 
 
 @method("ptec", family="soft", learns="tensors, head", paper="arXiv:2309.12075", needs={"model": Differentiable})

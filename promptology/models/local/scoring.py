@@ -52,8 +52,8 @@ def score_all(
     """Return log p(target | prompt) in nats of each target of each prompt; `share=False`: no beginning is run apart."""
     groups = shared_beginnings(prompts) if share and body.kind == "causal" else []
     owner = {n: g for g, group in enumerate(groups) for n in group.members}
+    # A shared beginning counts too: attention copies its keys and values to each row that sees them.
     lengths = [len(row) + sum(len(t) for t in some) for row, some in zip(prompts, targets, strict=True)]
-    lengths = [size - (groups[owner[n]].length if n in owner else 0) for n, size in enumerate(lengths)]
     known: dict[int, Prefix] = {}
 
     def run(batch: list[int]) -> Iterable[tuple[int, list[float]]]:

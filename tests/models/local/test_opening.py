@@ -173,6 +173,20 @@ def test_a_hub_id_without_network_is_one_line_at_once(monkeypatch, tmp_path):
     assert "not on this machine and https://127.0.0.1:9 cannot be reached" in fault("hf:someone/no-such-model")
 
 
+def test_a_hub_id_that_was_downloaded_opens_without_network(folders, tmp_path, monkeypatch):
+    cached = tmp_path / "models--someone--small"
+    shutil.copytree(folders("gpt2"), cached / "snapshots" / "abc123")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = pt.model("hf:someone/small")
+    assert type(model) is CausalModel and model.name == "small"
+    identity = model.identity
+    assert model.embed(["red"]).shape == (1, 32)
+    assert pickle.loads(pickle.dumps(model)).identity == identity
+
+
 def test_folders_that_are_not_there_or_hold_no_model(tmp_path):
     assert "does not exist" in fault("hf:./nowhere")
     assert "does not exist" in fault("hf:nowhere")
