@@ -172,7 +172,7 @@ class Meter:
             for at in range(0, len(alike), EMBED_CHUNK):
                 some = alike[at : at + EMBED_CHUNK]
                 for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
-                    memo[text] = vector
+                    memo[_without_fillings(text)] = vector
         return np.stack([memo[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 
     def _embed_chunk(self, role: str, model: Any, identity: str, chunk: list[str | State]) -> Vectors:
@@ -347,6 +347,13 @@ def _charged(rows: Iterable[Event]) -> Cost:
     for row in rows:
         total = total.plus(Cost.unpack(row.charged)) if row.charged else total
     return total
+
+
+def _without_fillings(text: str | State) -> str | State:
+    """Return an equal text or state that does not keep the tensors of its learned parts in memory."""
+    if isinstance(text, State) and text.injected:
+        return State(text.text, Injected(text.injected.digest))
+    return text
 
 
 def _input_bound(request: Request) -> int:

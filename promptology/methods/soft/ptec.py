@@ -51,7 +51,7 @@ class PTEC:
     vocabulary, classes, random as for prompt tuning."""
     rate: float = 0.003
     """Rate of the prompt as a multiple of E; 0 leaves it as it starts. The paper searches 1e-9 to 1 (code)."""
-    head_rate: float = 0.003
+    head_rate: float = 0.03
     """Rate of the head; the paper searches 1e-9 to 0.1 (code)."""
     decay: float = 0.01
     """Weight decay of prompt and head; the paper searches up to 0.5 (code)."""
@@ -132,7 +132,7 @@ class PTEC:
 
     def _with_thresholds(self, run: Run, goal: HeadObjective, learned: Learned) -> Learned:
         """Return what was learned with the best threshold of each class on validation items, and say what it brings."""
-        from promptology.training.objectives import gold_of
+        from promptology.training.objectives import gold_of, score_of
         from promptology.training.thresholds import best_thresholds, scores_of
 
         items = [i for i in run.task.validation if i.labelled]
@@ -144,5 +144,7 @@ class PTEC:
         found = best_thresholds(scores, gold)
         readout = learned.readout
         options = {**readout.options, "thresholds": dict(zip(names, map(float, found), strict=True))}
-        run.log("thresholds", **{name: round(float(value), 3) for name, value in zip(names, found, strict=True)})
-        return learned.with_parts(Readout("head", options, readout.arrays))
+        tuned = learned.with_parts(Readout("head", options, readout.arrays))
+        before, after = (score_of(run, one, items, "macro_f1") for one in (learned, tuned))
+        run.log("thresholds", macro_f1_without=before, macro_f1_with=after)
+        return tuned

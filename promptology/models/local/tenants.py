@@ -18,6 +18,8 @@ from promptology.models.local.decoding import Showing
 
 T = TypeVar("T")
 
+LARGE = 1_000_000
+"""Numbers in learned parts above which only the last ones are kept."""
 KEPT = 64
 """Learned prompts whose keys and values, or copies on the device, are kept."""
 
@@ -182,6 +184,14 @@ def _place(site: str) -> str:
 def _keep(kept: OrderedDict[str, T], digest: str, value: T) -> T:
     kept[digest] = value
     kept.move_to_end(digest)
-    while len(kept) > KEPT:
+    # Whole copies of a model's weights are too large to remember.
+    most = 1 if isinstance(value, tuple) and _numbers(value) > LARGE else KEPT
+    while len(kept) > most:
         kept.popitem(last=False)
     return value
+
+
+def _numbers(fillings: Sequence[Any]) -> int:
+    """Return how many numbers fillings hold in tensors of their own."""
+    tensors = [f.filler for f in fillings if isinstance(f, Filling) and isinstance(f.filler, Tensor)]
+    return sum(int(tensor.numel()) for tensor in tensors)

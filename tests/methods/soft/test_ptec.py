@@ -252,7 +252,9 @@ def test_thresholds_are_the_best_of_each_class():
 
 def test_thresholds_are_saved_and_used(causal):
     plain, _ = fit(many_classes(), causal, select=True, steps=9)
-    tuned, _ = fit(many_classes(), causal, select=True, steps=9, thresholds=True)
+    tuned, run = fit(many_classes(), causal, select=True, steps=9, thresholds=True)
+    (said,) = [h["values"] for h in run.history if h["step"] == "thresholds"]
+    assert said["macro_f1_without"] <= said["macro_f1_with"]
     np.testing.assert_array_equal(prompt_of(plain), prompt_of(tuned))
     assert "thresholds" not in plain.readout.options
     items = many_classes().validation

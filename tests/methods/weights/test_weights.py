@@ -296,3 +296,20 @@ def test_settings_that_cannot_be(llama):
     with pytest.raises(UsageError, match="rank 0 has nothing to learn"):
         lora(one_class(), llama, rank=0)
     assert isinstance(injected_of(lora(one_class(), llama, steps=1)), Injected)
+
+
+def test_copies_of_weights_are_not_kept_by_each_scoring(folders, monkeypatch):
+    """What a training scored on the way would otherwise stay in memory, as large as the model each time."""
+    import gc
+
+    from promptology.models.local import tenants
+
+    monkeypatch.setattr(tenants, "LARGE", 1000)
+    model = open_local(folders["encoder"])
+    _, run = fit(FullTuning(steps=6, batch=4, checks=6), one_class(), model)
+    gc.collect()
+    size = model.frozen().embeddings.numel()
+    alike = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter) and t.numel() == size]
+    # The model's own, what is learned now, and the last that was attached.
+    assert len(alike) <= 4
+    assert len(next(iter(run.meter._vectors.values()))) == 6 * len(one_class().validation)
