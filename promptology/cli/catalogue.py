@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -60,5 +61,12 @@ def _show(e: dict[str, Any]) -> None:
     out(f"learns {e['learns']}; " + ("needs labels" if e["labels"] else "needs no labels"))
     for role, access in e["needs"].items():
         out(f"role {role}: {' or '.join(access)}")
-    for setting in e["settings"]:
-        out(f"  --set {setting['name']}={setting['default']!s:<12} {setting['help']}")
+    given = [(f"--set {s['name']}={_on_one_line(s['default'])}", s["help"]) for s in e["settings"]]
+    width = max((len(text) for text, _ in given), default=0)
+    for text, meaning in given:
+        out(f"  {text:<{width}}  {meaning}")
+
+
+def _on_one_line(value: Any) -> str:
+    """Return a default as it may be written in a shell."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isprintable() else str(value)

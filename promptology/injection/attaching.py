@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptology.errors import UsageError
+from promptology.errors import ModelError, UsageError
 from promptology.injection.arch import Sites, find, sites_of
 from promptology.injection.keeping import attached, epoch
 from promptology.injection.prompting import Wiring
@@ -24,8 +24,12 @@ def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] =
     """Attach learned parts to a transformers model: its `forward` and `generate` work with them inside the block.
 
     Attachments nest (an inner prompt stands nearer to the text) and repeat. Afterwards the model is as it was:
-    parameters, buffers, hooks and mode. Gradients flow to fillers that require them. Raises UsageError, one line, for a
-    site that the model lacks or a filler that does not fit it.
+    parameters, buffers, hooks and mode. Gradients flow to fillers that require them, under gradient checkpointing too
+    if backward is called inside the block. Without gradients the keys and values of a causal stack's prompt are
+    computed once, and anew when a filler, a weight or what is attached changes; changes of modules and weights through
+    `.data` are not seen. Under a sliding window what is attached stays in sight of every token.
+
+    Raises UsageError, one line, for a site that the model lacks or a filler that does not fit it.
     """
     sites = sites_of(model)
     plan: dict[str, list[tuple[Site, Any]]] = {}
@@ -67,6 +71,8 @@ def encode_prefix(
     """
     sites = sites_of(model)
     name, stack = next(iter(sites.stacks.items()))
+    if not sites.known:
+        raise UsageError(f"no prefix can be encoded: no table describes the attention of {model.config.model_type!r}")
     if len(sites.stacks) > 1 or not stack.causal:
         raise UsageError(f"a {sites.kind} model reads its input in both directions, so no prefix of it can be shared")
     given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
@@ -85,6 +91,11 @@ def record(module: Any, watch: Watch, **inputs: Any) -> Layers:
         found = watch.record
     finally:
         watch.record = outer
+    if len(found) < watch.depth:
+        raise ModelError(
+            f"attention was seen in {len(found)} of {watch.depth} layers: this model computes it past transformers' "
+            "interface, or its table names other modules, so nothing can be shown to it"
+        )
     return [found[i] for i in range(watch.depth)]
 
 

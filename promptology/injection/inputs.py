@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +19,13 @@ from promptology.injection.watching import spread
 
 CACHES = ("cache", "past_key_values")
 """Names of the argument that holds a cache, over the versions of transformers."""
+
+
+@cache
+def names_of(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of what a forward function takes, in order; to look them up anew would cost at every pass."""
+    names = (name for name in inspect.signature(forward).parameters if name not in ("self", "args", "kwargs"))
+    return tuple(names)
 
 
 class Inputs:
@@ -141,9 +150,7 @@ class Inputs:
             self.given["position_ids"] = self._behind_padding(ids)
 
     def _takes_positions(self) -> bool:
-        import inspect
-
-        return "position_ids" in inspect.signature(self.module.forward).parameters
+        return "position_ids" in names_of(type(self.module).forward)
 
     def _check(self, positions: Tensor) -> None:
         limit = getattr(self.config, "max_position_embeddings", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +15,7 @@ from promptology.injection.arch import find
 from promptology.injection.arch.table import Stack
 from promptology.injection.checking import check_deep, check_modules, check_prefixes
 from promptology.injection.filling import Rows, key_values, padded, rows_of
-from promptology.injection.inputs import Inputs
+from promptology.injection.inputs import Inputs, names_of
 from promptology.injection.keeping import Versions, epoch
 from promptology.injection.modules import Spans
 from promptology.injection.sites import Site
@@ -49,12 +48,12 @@ class Wiring:
         self.module = find(model.base_model, stack.path)
         self.config = self.module.config
         self.blocks = find(self.module, stack.layers) if stack.layers else ()
-        self.names = [n for n in inspect.signature(self.module.forward).parameters if n not in ("args", "kwargs")]
+        self.names = names_of(type(self.module).forward)
         self.at: dict[str, list[tuple[Site, Any]]] = {}
         for site, filler in fillings:
             self.at.setdefault(site.place, []).append((site, filler))
         self.changes = [f for _, f in self.at.get("input", ()) if isinstance(f, nn.Module)]
-        self.heads = self._heads()
+        self.heads = heads_of(self.config)
         self.slot = Slot(any(isinstance(filler, nn.Module) for _, filler in fillings))
         cross = key_values(self.at.get("cross_key_value", ()), len(self.blocks), self.heads, stack.name)
         self.slot.cross = cross[0] if cross else None
@@ -62,8 +61,9 @@ class Wiring:
         self.kept: Kept | None = None
         self.prompts = self._prompts()
         self.shown = self._shown()
-        check_modules(self.at, self.width)
-        check_deep(self.at, self.prompts, self.width)
+        hidden = int(getattr(self.config, "hidden_size", self.width))
+        check_modules(self.at, hidden)
+        check_deep(self.at, self.prompts, hidden)
         check_prefixes(prefixes, len(self.blocks), self.heads)
 
     def _prompts(self) -> list[Rows]:
@@ -95,15 +95,6 @@ class Wiring:
         """Width of the input embeddings."""
         table = find(self.module, self.stack.embeddings)
         return int(table.weight.shape[1]) if hasattr(table, "weight") else int(self.config.hidden_size)
-
-    def _heads(self) -> tuple[int, int]:
-        """Return heads of keys and values, and the size of one."""
-        config = self.config
-        queries = int(getattr(config, "num_attention_heads", 0) or 1)
-        heads = int(getattr(config, "num_key_value_heads", None) or queries)
-        hidden = int(getattr(config, "hidden_size", 0) or 0)
-        size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
-        return heads, int(size)
 
     def connect(self, undo: ExitStack) -> None:
         """Register all hooks; `undo` takes them off."""
@@ -241,7 +232,7 @@ class Wiring:
 
     def tell_decoder(self, decoder: Any, undo: ExitStack) -> None:
         """Let a decoder see the virtual tokens that its encoder kept."""
-        names = [n for n in inspect.signature(decoder.forward).parameters if n != "kwargs"]
+        names = names_of(type(decoder).forward)
 
         def enter(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -303,7 +294,7 @@ class Wiring:
 
             def change(hidden: Tensor) -> Tensor:
                 rows = torch.arange(hidden.shape[0], device=hidden.device)
-                last = this.text + spread(this.spans.positions, hidden.shape[0]).argmax(dim=1)
+                last = this.text + spread(this.spans.positions, hidden.shape[0]).argmax(dim=1).to(hidden.device)
                 state = hidden[rows, last][:, None]
                 if isinstance(filler, Tensor):
                     new = state + spread(filler if filler.dim() == 2 else filler[None], hidden.shape[0])[:, None]
@@ -323,6 +314,15 @@ class Wiring:
             return torch.cat([hidden[:, :front], text], dim=1) if front else text
 
         return change
+
+
+def heads_of(config: Any) -> tuple[int, int]:
+    """Return heads of keys and values, and the size of one."""
+    queries = int(getattr(config, "num_attention_heads", 0) or 1)
+    heads = int(getattr(config, "num_key_value_heads", None) or queries)
+    hidden = int(getattr(config, "hidden_size", 0) or 0)
+    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // queries
+    return heads, int(size)
 
 
 def _joined(prefixes: Sequence[Prefix]) -> Prefix | None:

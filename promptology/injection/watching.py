@@ -188,9 +188,9 @@ def _before(prefixes: Sequence[Prefix], layer: int, key: Tensor, value: Tensor) 
     keys, values, seen = [], [], []
     for prefix in prefixes:
         k, v = prefix.layers[layer]
-        keys.append(spread(k, rows).to(key.dtype))
-        values.append(spread(v, rows).to(value.dtype))
-        seen.append(None if prefix.mask is None else spread(prefix.mask, rows))
+        keys.append(spread(k, rows).to(key))
+        values.append(spread(v, rows).to(value))
+        seen.append(None if prefix.mask is None else spread(prefix.mask, rows).to(key.device))
     columns = None
     if any(mask is not None for mask in seen):
         filled = [

@@ -54,7 +54,8 @@ def _readout(access: Sequence[str], signature: Signature) -> str:
     if {"differentiable", "scores"} <= {*access} and signature.output == "class":
         return "label-likelihood"  # a model in this process: every class is compared exactly, nothing is parsed
     for offered, name in (("generates", "answer"), ("scores", "label-likelihood"), ("embeds", "nearest-label")):
-        if offered in access:
+        # What a likelihood cannot tell, vectors may: a masked language model has both.
+        if offered in access and (name != "label-likelihood" or signature.output == "class" or "embeds" not in access):
             return name
     offered = ", ".join(access) or "nothing"
     raise AccessError(f"a prompt needs a model that generates, scores or embeds; this one offers {offered}")

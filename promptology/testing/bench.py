@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,9 +18,9 @@ from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
 from promptology.testing.fixtures import Counting, CountingScores, HashingEncoder
-from promptology.testing.inside import INSIDE, CountingInside, counting_inside
+from promptology.testing.inside import INSIDE, CountingInside, counting_inside, uncount
 from promptology.testing.promises import Checked
-from promptology.testing.running import in_child, own_home, run_once, summary
+from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
 
 WORKERS = 8
@@ -48,6 +49,11 @@ class Bench:
         for role, model in models.items():
             if self.over_http(role) and id(model) not in self.servers:
                 self.servers[id(model)] = stack.enter_context(served(model, FAST))
+        inside = [model for role, model in models.items() if self.looked_into(role)]
+        for model in inside:
+            stack.callback(uncount, model)
+        nested = bool(inside) and not self.servers and hasattr(os, "fork")
+        self.nest = stack.enter_context(new_nest()) if nested else None
 
     def over_http(self, role: str) -> bool:
         """Whether a role generates, and so is served."""
@@ -121,7 +127,7 @@ class Bench:
         spec = {"method": self.method, "task": self.task, "models": opened, "budget": budget, "seed": self.seed}
         spec["gap"] = 0.0  # so that a short training is taken up from a state too, and not only from its start
         try:
-            return in_child("fit", folder, spec, watch)
+            return in_child("fit", folder, spec, watch, self.nest)
         finally:
             for server in self.servers.values():
                 server.on_request, server.slowest = ignore, FAST

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from promptology.data.task import Task
 from promptology.models.access import Injected, Outcome, Request, Vectors, offers
@@ -18,6 +19,7 @@ from promptology.training.loop import PASSES
 WIDTH, LAYERS, HEADS, POSITIONS = 32, 2, 4, 512
 TOKENS = 600
 INSIDE = {"differentiable", "trainable"}
+T = TypeVar("T")
 
 
 def tiny_model(folder: Path, task: Task) -> Any:
@@ -66,6 +68,23 @@ def tiny_model(folder: Path, task: Task) -> Any:
     return open_model(f"hf:{folder}")
 
 
+def print_of(body: Any) -> str:
+    """Return a hash of all that a method may not change in a body: weights, buffers, modes, hooks, gradients."""
+    import torch
+
+    network = body.model
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, module in network.named_modules():
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        digest.update(f"{name}{type(module).__name__}{module.training}{hooks}".encode())
+    for name, parameter in network.named_parameters():
+        digest.update(f"{name}{parameter.requires_grad}{parameter.grad is not None}".encode())
+    return digest.hexdigest()
+
+
 class CountingInside:
     """A white-box model that counts its passes where they are made, and kills its own process at one where asked to.
 
@@ -88,20 +107,20 @@ class CountingInside:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of the model underneath."""
-        return self._vectors(texts, lambda: self.model.embed(texts))
+        return self._answer(len(texts), lambda: self.model.embed(texts))
 
     def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
         """Return the states of the model underneath."""
-        return self._vectors(texts, lambda: self.model.states(texts, injected))
+        return self._answer(len(texts), lambda: self.model.states(texts, injected))
 
-    def _vectors(self, texts: Sequence[str], work: Any) -> Vectors:
-        self.count(len(texts))
+    def _answer(self, passes: int, work: Callable[[], T]) -> T:
+        """Do what the model underneath counts as so many passes; what its body does for it counts nothing."""
+        self.count(passes)
         self._answering += 1
         try:
-            found: Vectors = work()
+            return work()
         finally:
             self._answering -= 1
-        return found
 
     def _outcomes(self, ask: Any, requests: Sequence[Request], *more: Any) -> Iterator[tuple[int, Outcome]]:
         self.count(len(requests))
@@ -137,8 +156,7 @@ class CountingScored(CountingInside):
 
     def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return the scores of the model underneath."""
-        self.count(sum(map(len, choices)))
-        return [list(row) for row in self.model.score(prompts, choices)]
+        return self._answer(sum(map(len, choices)), lambda: [list(row) for row in self.model.score(prompts, choices)])
 
     def scored(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """Yield the log-probabilities of the model underneath."""
@@ -154,8 +172,7 @@ class CountingGenerated(CountingInside):
 
     def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return the scores of the model underneath."""
-        self.count(sum(map(len, choices)))
-        return [list(row) for row in self.model.score(prompts, choices)]
+        return self._answer(sum(map(len, choices)), lambda: [list(row) for row in self.model.score(prompts, choices)])
 
 
 def counting_inside(model: Any, kill_at: int | None = None) -> CountingInside:
@@ -163,6 +180,11 @@ def counting_inside(model: Any, kill_at: int | None = None) -> CountingInside:
     offered = offers(model)
     kind = CountingGenerated if "generates" in offered else CountingScored if "scores" in offered else CountingInside
     return kind(model, kill_at)
+
+
+def uncount(model: Any) -> None:
+    """Take the counting off the body of a model."""
+    vars(model.frozen()).pop("hidden", None)
 
 
 class WatchedInside(Watched):

@@ -16,7 +16,7 @@ from promptology.methods.registry import create, planned, setting_help
 from promptology.models.access import PROTOCOLS
 from promptology.testing.bench import WORKERS, Bench, Trial, models_for
 from promptology.testing.fixtures import Watched, small_task
-from promptology.testing.inside import INSIDE, WatchedInside, tiny_model
+from promptology.testing.inside import INSIDE, WatchedInside, print_of, tiny_model
 from promptology.testing.promises import Checked
 from promptology.testing.running import difference, in_child, own_home, predicted, run_once
 
@@ -50,7 +50,8 @@ def check_method(
     - same result: the same seed gives the same result with 8 and with 1 request in flight, also where the budget ends;
     - budget: the models never see more than a count limit allows, tiny ones too, and the ledger says what they saw;
     - plan: where the method has one, learning costs within 15 % (or 2) of it;
-    - access: only declared access of declared roles is used, and no label of the test split;
+    - access: only declared access of declared roles is used, no label of the test split, and a model that is looked
+      into is left as it was;
     - resume: a run that is killed twice by SIGKILL and continued equals one that was not, and asks nothing twice;
     - artifact: what was learned loads in a fresh process and predicts the same.
 
@@ -99,7 +100,9 @@ def check_settings(checked: Checked, method: Any) -> None:
 def check_access(bench: Bench, budget: str) -> None:
     """Check with models that offer everything that only what was declared is used."""
     checked, card = bench.checked, bench.card
-    watched = {r: (WatchedInside if bench.looked_into(r) else Watched)(model) for r, model in bench.models.items()}
+    inside = {role: model for role, model in bench.models.items() if bench.looked_into(role)}
+    watched = {role: (WatchedInside if role in inside else Watched)(model) for role, model in bench.models.items()}
+    before = {role: print_of(model.frozen()) for role, model in inside.items()}
     try:
         with own_home():
             result = run_once(bench.method, bench.task, watched, budget, bench.seed)
@@ -109,6 +112,11 @@ def check_access(bench: Bench, budget: str) -> None:
         raise AssertionError(f"{checked.about}: it reads labels of the test split: {error}") from error
     except Exception as error:  # told with its type, as a broken promise
         raise AssertionError(f"{checked.about}: fit failed: {type(error).__name__}: {error}") from error
+    for role, model in inside.items():
+        same = print_of(model.frozen()) == before[role]
+        checked.promise(
+            same, f"it leaves {role!r} changed: other weights, hooks, gradients or another mode than before"
+        )
     for role, model in watched.items():
         declared = set({**card.optional, **card.needs}.get(role, ("generates",)))
         extra = model.touched - _contained(declared)
@@ -217,7 +225,7 @@ def check_artifact(bench: Bench, whole: Trial) -> None:
         prompt = str(learned.save(Path(name) / "prompt"))
         try:
             spec = {"prompt": prompt, "models": opened, "inputs": inputs}
-            code, found = in_child("predict", Path(name), spec)
+            code, found = in_child("predict", Path(name), spec, nest=bench.nest)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             return checked.skip("artifact", f"the models cannot go to another process: {error}")
     checked.promise(code == 0, f"what it learned cannot be used in a fresh process: {found}")

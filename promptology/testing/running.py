@@ -21,9 +21,11 @@ from promptology.prompts.saving import load
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost
 from promptology.run.handles import unmetered
+from promptology.testing.nest import Nest
 from promptology.training import keeping
 
 Models = Mapping[str, Any]
+CHILD = (sys.executable, "-m", "promptology.testing.child")
 WAIT = 120
 """Seconds that a process of its own may take."""
 
@@ -104,35 +106,53 @@ def predicted(learned: Learned, models: Models, inputs: Sequence[Mapping[str, An
     return outputs
 
 
+def new_nest() -> Nest:
+    """Return a process that has loaded torch, for jobs on models in this process."""
+    return Nest([*CHILD, "nest"], _environment())
+
+
 def in_child(
-    job: str, folder: Path, spec: Mapping[str, Any], watch: Callable[[subprocess.Popen[bytes]], None] | None = None
+    job: str,
+    folder: Path,
+    spec: Mapping[str, Any],
+    watch: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    nest: Nest | None = None,
 ) -> tuple[int, Any]:
     """Do a job in a process of its own; return its exit code and, where it ended well, what it returned.
 
-    `watch` gets the process as soon as it runs. Whatever the job says goes to a file, whose end is part of the error
-    where it failed of itself.
+    `watch` gets the process as soon as it runs; with a `nest` it is a fork of that. Whatever the job says goes to a
+    file, whose end is part of the error where it failed of itself.
     """
     with (folder / "spec.pickle").open("wb") as file:
         pickle.dump(dict(spec), file)
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
-    path = os.pathsep.join(p for p in ["" if sys.path[0] == "" else os.getcwd(), *sys.path] if p)
-    env = {**os.environ, "PROMPTOLOGY_HOME": str(folder / "home"), "PYTHONPATH": path}
-    command = [sys.executable, "-m", "promptology.testing.child", job, str(folder)]
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(command, env=env, stdout=said, stderr=subprocess.STDOUT)
-        try:
-            if watch:
-                watch(process)
-            code = process.wait(WAIT)
-        except subprocess.TimeoutExpired:
-            return 124, f"it did not end within {WAIT} s"
-        finally:
-            process.kill()
-            process.wait()
+    code = nest.run(job, folder, WAIT) if nest else _run(job, folder, watch)
+    if code is None:
+        return 124, f"it did not end within {WAIT} s"
     if code == 0:
         return 0, json.loads(answer.read_text(encoding="utf-8"))
     return code, (folder / "said").read_text(encoding="utf-8", errors="replace").strip()[-600:]
+
+
+def _run(job: str, folder: Path, watch: Callable[[subprocess.Popen[bytes]], None] | None) -> int | None:
+    env = {**_environment(), "PROMPTOLOGY_HOME": str(folder / "home")}
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen([*CHILD, job, str(folder)], env=env, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            if watch:
+                watch(process)
+            return process.wait(WAIT)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(p for p in ["" if sys.path[0] == "" else os.getcwd(), *sys.path] if p)
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def do(job: str, folder: Path) -> Any:

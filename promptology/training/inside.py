@@ -21,13 +21,20 @@ Fillings = Callable[[], Sequence[Filling]]
 
 
 def train_inside(
-    run: Run, goal: Objective, course: Course, groups: Sequence[Group], fillings: Fillings, method: str
+    run: Run,
+    goal: Objective,
+    course: Course,
+    groups: Sequence[Group],
+    fillings: Fillings,
+    method: str,
+    parts: Callable[[], Sequence[Part]] | None = None,
 ) -> Learned:
     """Train what `fillings()` gives for an objective, and return it with the objective's readout.
 
     `fillings()` is asked anew for each batch, so that it may compute them from parameters; `groups` name these, and the
     objective's own. What is saved is what `fillings()` gives at the end, so that nothing it was computed from is needed
-    later. The state that scored best on validation items is kept, or the last where `course.checks` is 0.
+    later, or `parts()` where several fillings are one part. The state that scored best on validation items is kept, or
+    the last where `course.checks` is 0.
     """
     if course.steps < 0 or course.checks < 0:
         raise UsageError(f"steps is {course.steps} and checks is {course.checks}; 0 or a number above is due")
@@ -38,8 +45,8 @@ def train_inside(
 
     def learned() -> Learned:
         with torch.no_grad():
-            parts = [part_of(filling) for filling in fillings()]
-        return goal.learned(*parts, method=method)
+            found = parts() if parts else [part_of(filling) for filling in fillings()]
+        return goal.learned(*found, method=method)
 
     if course.steps:
         train(

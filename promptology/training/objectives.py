@@ -6,6 +6,7 @@ and makes a `Learned` of the parts that were trained and its own readout.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -205,6 +206,8 @@ def objective(run: Run, body: Any, readout: str = "auto", **settings: Any) -> Ob
         run.log("readout", readout="head", why=f"{body.kind} model: a head on the pooled state is trained")
         readout = "head"
     if readout == "head":
+        if {"trie", "weights"} & {*settings}:
+            raise UsageError("a head on the pooled state writes no text: leave trie and balance out")
         return HeadObjective(run, body, **settings)
     if readout == "auto":
         readout = run.start.readout.type if run.start.readout.type in READOUTS else "answer"
@@ -242,6 +245,12 @@ def _classes(item: Item) -> tuple[str, ...]:
     return tuple(item.target) if isinstance(item.target, tuple | list) else (str(item.target),)
 
 
+def class_weights(items: Sequence[Item], cap: float = 0.0) -> dict[str, float]:
+    """Return what a class's items count, max_k n_k / n_c (PTEC, arXiv:2309.12075), at most `cap` where there is one."""
+    counts = Counter(name for item in items for name in _classes(item))
+    return dict(zip(counts, map(float, positive_weights(list(counts.values()), cap)), strict=True))
+
+
 def item_weight(item: Item, weights: Mapping[str, float]) -> float:
     """Return the sum of the weights of an item's classes."""
     return sum(weights[name] for name in _classes(item)) or 1.0
@@ -249,8 +258,5 @@ def item_weight(item: Item, weights: Mapping[str, float]) -> float:
 
 def by_frequency(items: Sequence[Item]) -> Callable[[Sequence[str]], Sequence[str]]:
     """Return the order of classes by how often they occur, the most frequent first; ties by name."""
-    counts: dict[str, int] = {}
-    for item in items:
-        for name in _classes(item):
-            counts[name] = counts.get(name, 0) + 1
-    return lambda names: sorted(names, key=lambda name: (-counts.get(name, 0), name))
+    counts = Counter(name for item in items for name in _classes(item))
+    return lambda names: sorted(names, key=lambda name: (-counts[name], name))

@@ -198,6 +198,25 @@ class TestSites:
         line = fault_of(model, [Filling("key_value[0]", normal(2, 4, HEADS, SIZE))])
         assert line == "site 'key_value[0]' is missing in this model: no table describes its attention"
 
+    @pytest.mark.parametrize("site", ["input", "layer[0]", "key_value[0]", "mlp[0]"])
+    def test_of_a_known_architecture_in_a_wrapper(self, site, model_of):
+        """A wrapper passes for a Llama by its config, and has nothing where its table says."""
+
+        class Wrapper(torch.nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.inside, self.config = model, model.config
+
+            @property
+            def base_model(self):
+                return self
+
+        with (
+            pytest.raises(UsageError, match="is missing in this model: "),
+            attach(Wrapper(model_of("llama")), [Filling(site, PROMPT)]),
+        ):
+            pass
+
 
 class TestAttentionImplementations:
     @pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "flex_attention"])

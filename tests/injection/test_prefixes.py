@@ -18,6 +18,7 @@ from injecting import (
     key_values,
     mask_of,
     normal,
+    opt,
     positions_of,
     prepended,
     token_ids,
@@ -226,6 +227,11 @@ def test_a_prefix_of_a_bidirectional_model_is_refused(model_of):
     for kind in ("bert", "t5"):
         with pytest.raises(UsageError, match="in both directions, so no prefix of it can be shared"):
             encode_prefix(model_of(kind), torch.ones(1, 3, dtype=torch.long))
+
+
+def test_a_prefix_of_an_unknown_architecture_is_refused():
+    with pytest.raises(UsageError, match="no prefix can be encoded: no table describes the attention of 'opt'"):
+        encode_prefix(opt(), torch.ones(1, 3, dtype=torch.long))
 
 
 def test_encoding_leaves_no_trace(model_of):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from injecting import opt, towers
+from injecting import normal, opt, random_weights, towers
+from transformers import BartConfig, BartForConditionalGeneration
 
 from promptology.errors import UsageError
-from promptology.injection import Filling, Site, sites_of
+from promptology.injection import Filling, Site, attach, sites_of
 from promptology.injection.arch import TABLES, find
 
 KINDS = {
@@ -21,6 +22,7 @@ KINDS = {
     "roberta": "masked",
     "xlm-roberta": "masked",
     "t5": "seq2seq",
+    "mt5": "seq2seq",
     "clip": "two-tower",
     "siglip": "two-tower",
 }
@@ -29,7 +31,7 @@ KINDS = {
 def made(kind, model_of):
     if kind in ("clip", "siglip"):
         return towers(kind)
-    model = model_of("roberta" if kind == "xlm-roberta" else kind)
+    model = model_of({"xlm-roberta": "roberta", "mt5": "t5"}.get(kind, kind))
     model.config.model_type = kind
     return model
 
@@ -90,6 +92,19 @@ def test_an_unknown_architecture_says_what_is_missing():
     assert sorted(sites.available) == sorted(expected)
     with pytest.raises(UsageError, match=r"site 'key_value\[0\]' is missing in this model: no table describes"):
         sites.resolve("key_value[0]")
+
+
+def test_an_unknown_encoder_decoder_offers_weights_alone():
+    size = {f"{side}_{part}": 2 for side in ("encoder", "decoder") for part in ("layers", "attention_heads")}
+    config = BartConfig(vocab_size=60, d_model=32, encoder_ffn_dim=32, decoder_ffn_dim=32, **size)
+    model = random_weights(BartForConditionalGeneration(config))
+    assert sites_of(model).kind == "seq2seq"
+    assert sites_of(model).available == ()
+    with pytest.raises(UsageError, match="site 'input' is missing in this model: no table describes this encoder-dec"):
+        sites_of(model).resolve("input")
+    value = normal(32, 32)
+    with attach(model, [Filling("weight:model.encoder.layers.0.fc1.weight", value)]):
+        assert model.model.encoder.layers[0].fc1.weight is value
 
 
 def test_a_model_without_blocks_offers_no_layers():

@@ -12,10 +12,18 @@ from promptology.testing import check_method
 from promptology.testing.fixtures import HashingEncoder, small_task
 
 # Settings under which a whole run is short enough to be checked against its plan.
+TRAINED = {"steps": 6, "batch": 4, "checks": 2}
 SMALL = {
     "opro": {"steps": 2, "samples": 3, "items": 8},
     "random-search": {"candidates": 3, "shots": 2, "items": 8},
     "spo": {"rounds": 6},
+    "prompt-tuning": TRAINED,
+    "prefix-tuning": TRAINED,
+    "p-tuning": TRAINED,
+    "dept": TRAINED,
+    "lora": TRAINED,
+    "full-tuning": TRAINED,
+    "ptec": {"steps": 6, "batch": 4},
 }
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]

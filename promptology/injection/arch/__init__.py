@@ -37,14 +37,14 @@ class Sites:
         stack = site.stack or self._default(text)
         if stack not in self.stacks:
             raise UsageError(f"site {text!r}: this model has no stack {stack!r}; it has {', '.join(self.stacks)}")
-        count = self.layers[stack]
-        if site.layer >= count:
-            raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         why = self.missing.get(f"{stack}.{site.place}")
         if site.place == "cross_key_value" and not self.stacks[stack].block.cross:
             why = "it has no cross-attention"
         if why:
             raise UsageError(f"site {text!r} is missing in this model: {why}")
+        count = self.layers[stack]
+        if site.layer >= count:
+            raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         return site._replace(stack=stack)
 
     def _default(self, text: str) -> str:
@@ -90,6 +90,8 @@ def _missing(base: Any, stack: Stack) -> dict[str, str]:
     for place, path in (("attention", block.attention), ("mlp", block.mlp), ("key_value", block.core)):
         if first is None or not path or find(first, path) is None:
             found.setdefault(place, "no table says where its blocks have it")
+    if find(base, _join(stack.path, stack.embeddings)) is None:
+        found.setdefault("input", "its input embeddings were not found")
     if first is None:
         found.update(dict.fromkeys(("layer", "last_position"), "its blocks were not found"))
     if not stack.pooled or find(base, _join(stack.path, stack.pooled)) is None:

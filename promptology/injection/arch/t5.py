@@ -1,4 +1,4 @@
-"""T5: an encoder and a decoder, positions by a bias on the attention scores alone."""
+"""T5 and mT5: an encoder and a decoder, positions by a bias on the attention scores alone."""
 
 from promptology.injection.arch.table import Block, Stack
 
@@ -24,28 +24,27 @@ DECODER = Block(
     out="layer.0.SelfAttention.o",
 )
 ROWS = "virtual tokens of a decoder would attend to each row's own encoder; use decoder.key_value[i]"
-TABLES = {
-    "t5": (
-        Stack(
-            "encoder",
-            "encoder",
-            "embed_tokens",
-            "block",
-            ENCODER,
-            positions="none",
-            norm="final_layer_norm",
-            keeps=True,
-        ),
-        Stack(
-            "decoder",
-            "decoder",
-            "embed_tokens",
-            "block",
-            DECODER,
-            causal=True,
-            positions="none",
-            norm="final_layer_norm",
-            without={"input": ROWS},
-        ),
-    )
-}
+STACKS = (
+    Stack(
+        "encoder",
+        "encoder",
+        "embed_tokens",
+        "block",
+        ENCODER,
+        positions="none",
+        norm="final_layer_norm",
+        keeps=True,
+    ),
+    Stack(
+        "decoder",
+        "decoder",
+        "embed_tokens",
+        "block",
+        DECODER,
+        causal=True,
+        positions="none",
+        norm="final_layer_norm",
+        without={"input": ROWS},
+    ),
+)
+TABLES = {"t5": STACKS, "mt5": STACKS}

@@ -53,6 +53,9 @@ def generic(base: Any) -> tuple[Stack, ...]:
     """Return what can be said of an unknown architecture: its longest list of blocks, and its input embeddings."""
     import torch
 
+    if getattr(base.config, "is_encoder_decoder", False):
+        why = "no table describes this encoder-decoder"
+        return (Stack("text", "", "", "", Block(), without=dict.fromkeys(("input", "output", "key_value"), why)),)
     lists = [(name, m) for name, m in base.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
     layers = max(lists, key=lambda pair: len(pair[1]), default=("", ()))[0]
     try:
@@ -71,4 +74,6 @@ def generic(base: Any) -> tuple[Stack, ...]:
         del without["layer"]
     if not embeddings:
         without["input"] = "its input embeddings were not found"
-    return (Stack("text", path, embeddings[cut:], layers[cut:], Block(), without=without),)
+    tables = [m for name, m in base.named_modules() if name.endswith("position_embeddings")]
+    positions = "padded" if any(getattr(m, "padding_idx", None) is not None for m in tables) else "ids"
+    return (Stack("text", path, embeddings[cut:], layers[cut:], Block(), positions=positions, without=without),)

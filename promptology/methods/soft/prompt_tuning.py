@@ -61,6 +61,9 @@ class PromptTuning:
     trie: bool = False
     """Whether generated answers are held to the class names (readout answer)."""
 
+    balance: bool = False
+    """Whether items of rare classes count more where the text of the answer is trained (as in PTEC, arXiv:2309.12075)."""
+
     def plan(self, task: Task, model: Any = None) -> Cost:
         """Return three passes for each item of each step, and the scoring of validation items."""
         return course_cost(self, task, model, self.readout)
@@ -71,10 +74,13 @@ class PromptTuning:
         from promptology.training.initial import virtual_tokens
         from promptology.training.inside import train_inside
         from promptology.training.loop import Group
-        from promptology.training.objectives import objective
+        from promptology.training.objectives import class_weights, labelled_items, objective
 
         body = run.model().frozen()
-        goal = objective(run, body, self.readout, room=self.length, **({"trie": True} if self.trie else {}))
+        options: dict[str, Any] = {"trie": True} if self.trie else {}
+        if self.balance:
+            options["weights"] = class_weights(labelled_items(run))
+        goal = objective(run, body, self.readout, room=self.length, **options)
         P = virtual_tokens(run, body, self.length, self.init, self.text)
         groups = [Group("prompt", {"P": P}, self.rate * body.norm, self.decay), *goal.groups(self.head_rate)]
         return train_inside(run, goal, self, groups, lambda: [Filling(goal.site, P)], "prompt-tuning")

@@ -36,7 +36,7 @@ from promptology.run.engine import Run
 if TYPE_CHECKING:
     from promptology.training.objectives import HeadObjective
 
-CUE = "\n\nThis belongs to:"
+CUE = " It belongs to:"
 
 
 @method("ptec", family="soft", learns="tensors, head", paper="arXiv:2309.12075", needs={"model": Differentiable})
@@ -58,7 +58,7 @@ class PTEC:
     epochs: float = 10.0
     """Passes over the training items; the paper's are 5 to 18 (code)."""
     steps: int = 0
-    """Steps of gradient; 0: as many as the epochs take."""
+    """Steps of gradient; 0: as many as the epochs take, which may be none."""
     batch: int = 32
     """Items per step (code)."""
     micro: int = 0
@@ -79,7 +79,7 @@ class PTEC:
     def _steps(self, items: int) -> tuple[int, int]:
         """Return the steps of gradient, and of one epoch."""
         epoch = max(1, -(-items // self.batch))
-        return self.steps or max(1, -(-round(self.epochs * items) // self.batch)), epoch
+        return self.steps or -(-round(self.epochs * items) // self.batch), epoch
 
     def plan(self, task: Task) -> Cost:
         """Return three passes for each item of each step, and one for each validation item after each epoch."""
@@ -112,19 +112,20 @@ class PTEC:
             return goal.learned(*parts, method="ptec")
 
         steps, epoch = self._steps(len(goal.items))
-        train(
-            run,
-            loss,
-            goal.batches(self.batch),
-            groups,
-            steps=steps,
-            schedule="exponential",
-            evaluate=goal.validate(learned, "macro_f1") if self.select else None,
-            every=epoch,
-            patience=self.patience,
-            better_by=self.better_by,
-            micro=self.micro,
-        )
+        if steps:
+            train(
+                run,
+                loss,
+                goal.batches(self.batch),
+                groups,
+                steps=steps,
+                schedule="exponential",
+                evaluate=goal.validate(learned, "macro_f1") if self.select else None,
+                every=epoch,
+                patience=self.patience,
+                better_by=self.better_by,
+                micro=self.micro,
+            )
         found = learned()
         run.keep(found)
         return self._with_thresholds(run, goal, found) if self.thresholds and goal.several else found

@@ -15,6 +15,7 @@ weights that moved, whole, so a saved prompt is as large as the model.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
@@ -24,6 +25,7 @@ from promptology.prompts.learned import Learned
 from promptology.prompts.sites import Weights
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.training.planning import course_cost
 
 BYTES = 4
 MEGA = 1_000_000
@@ -42,8 +44,6 @@ class FullTuning:
     """Steps of gradient; the paper's are 2 to 4 epochs (appendix A.3)."""
     batch: int = 16
     """Items per step (appendix A.3)."""
-    micro: int = 0
-    """Items at once; 0: the whole batch."""
     schedule: str = "linear"
     """Rate over the steps: linear (section A.2), constant, cosine, exponential or one-cycle."""
     warmup: float = 0.1
@@ -58,19 +58,18 @@ class FullTuning:
     readout: str = "auto"
     """What is trained for: label-likelihood, answer, head; auto: as the start is read, or a head on encoders."""
 
-    def plan(self, task: Task) -> Cost:
+    def plan(self, task: Task, model: Any = None) -> Cost:
         """Return three passes for each item of each step, and the scoring of validation items."""
-        every = max(1, self.steps // max(1, self.checks))
-        checked = sum(i.labelled for i in task.validation) * (-(-self.steps // every) if self.checks else 0)
-        return Cost(passes=3 * self.steps * self.batch + checked)
+        return course_cost(self, task, model, self.readout)
 
     def fit(self, run: Run) -> Learned:
         """Return the weights that moved, with the readout that they were trained for."""
         import torch
 
-        from promptology.injection import Filling, attach
+        from promptology.injection import Filling
         from promptology.training.initial import array
-        from promptology.training.loop import Group, train
+        from promptology.training.inside import train_inside
+        from promptology.training.loop import Group
         from promptology.training.objectives import objective
 
         body, names = run.model().frozen(), run.model().movable()
@@ -87,27 +86,11 @@ class FullTuning:
         theta = {name: torch.nn.Parameter(p.detach().float().clone()) for name, p in base.items()}
         inside = [Filling(f"weight:{name}", p) for name, p in theta.items()]
 
-        def loss(batch):  # type: ignore[no-untyped-def]
-            with attach(body.model, inside):
-                return goal.loss(batch)
-
-        def learned() -> Learned:
+        def parts() -> list[Weights]:
             # A weight that no gradient reaches, such as of a pooler that is not read, need not be kept.
             moved = [name for name, p in theta.items() if not torch.equal(p, base[name].float())] or list(theta)[:1]
-            arrays = {name: array(theta[name]) for name in moved}
-            found = goal.learned(Weights("full", {}, arrays), method="full-tuning")
-            return replace(found, roles={**found.roles, "model": "trainable"})
+            return [Weights("full", {}, {name: array(theta[name]) for name in moved})]
 
-        train(
-            run,
-            loss,
-            goal.batches(self.batch),
-            [Group("weights", theta, self.rate, self.decay), *goal.groups(self.head_rate)],
-            steps=self.steps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            evaluate=goal.validate(learned) if self.checks else None,
-            every=max(1, self.steps // max(1, self.checks)),
-            micro=self.micro,
-        )
-        return learned()
+        groups = [Group("weights", theta, self.rate, self.decay), *goal.groups(self.head_rate)]
+        found = train_inside(run, goal, self, groups, lambda: inside, "full-tuning", parts)
+        return replace(found, roles={**found.roles, "model": "trainable"})

@@ -15,6 +15,7 @@ What differs: no dropout, and nothing is merged into the weights, so that the mo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
@@ -24,6 +25,7 @@ from promptology.prompts.learned import Learned
 from promptology.prompts.sites import Weights
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.training.planning import course_cost
 
 
 @method("lora", family="weights", learns="weights", paper="arXiv:2106.09685", needs={"model": Differentiable})
@@ -46,8 +48,6 @@ class LoRA:
     """Steps of gradient."""
     batch: int = 16
     """Items per step (appendix D: 4 to 128)."""
-    micro: int = 0
-    """Items at once; 0: the whole batch."""
     schedule: str = "linear"
     """Rate over the steps: linear (appendix D), constant, cosine, exponential or one-cycle."""
     warmup: float = 0.06
@@ -59,21 +59,20 @@ class LoRA:
     readout: str = "auto"
     """What is trained for: label-likelihood, answer, head; auto: as the start is read, or a head on encoders."""
 
-    def plan(self, task: Task) -> Cost:
+    def plan(self, task: Task, model: Any = None) -> Cost:
         """Return three passes for each item of each step, and the scoring of validation items."""
-        every = max(1, self.steps // max(1, self.checks))
-        checked = sum(i.labelled for i in task.validation) * (-(-self.steps // every) if self.checks else 0)
-        return Cost(passes=3 * self.steps * self.batch + checked)
+        return course_cost(self, task, model, self.readout)
 
     def fit(self, run: Run) -> Learned:
         """Return the additions with the readout that they were trained for."""
         import torch
 
-        from promptology.injection import Filling, attach
+        from promptology.injection import Filling
         from promptology.injection.modules import Lora
         from promptology.training.initial import array
+        from promptology.training.inside import train_inside
         from promptology.training.layers import linears
-        from promptology.training.loop import Group, train
+        from promptology.training.loop import Group
         from promptology.training.objectives import objective
 
         if self.rank < 1:
@@ -90,26 +89,10 @@ class LoRA:
         inside = [Filling(f"linear:{path}", m) for path, m in added.items()]
         run.log("lora", layers=len(layers), parameters=sum(p.numel() for p in trained.values()))
 
-        def loss(batch):  # type: ignore[no-untyped-def]
-            with attach(body.model, inside):
-                return goal.loss(batch)
-
         options = {"rank": self.rank, "alpha": self.alpha, "fan_in_fan_out": any(x.transposed for x in layers)}
 
-        def learned() -> Learned:
-            arrays = {name: array(value) for name, value in trained.items()}
-            return goal.learned(Weights("lora", options, arrays), method="lora")
+        def parts() -> list[Weights]:
+            return [Weights("lora", options, {name: array(value) for name, value in trained.items()})]
 
-        train(
-            run,
-            loss,
-            goal.batches(self.batch),
-            [Group("lora", trained, self.rate, self.decay), *goal.groups(self.head_rate)],
-            steps=self.steps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            evaluate=goal.validate(learned) if self.checks else None,
-            every=max(1, self.steps // max(1, self.checks)),
-            micro=self.micro,
-        )
-        return learned()
+        groups = [Group("lora", trained, self.rate, self.decay), *goal.groups(self.head_rate)]
+        return train_inside(run, goal, self, groups, lambda: inside, "lora", parts)

@@ -13,10 +13,12 @@ from promptology.models.access import Answer, Failure, Injected, Outcome, Reques
 from promptology.models.local.batching import Memory, in_batches
 from promptology.models.local.body import Body
 from promptology.models.local.decoding import Asked, decode
-from promptology.models.local.scoring import score_all
+from promptology.models.local.scoring import score_all, score_suffixes
 from promptology.models.local.tenants import Tenants
 from promptology.models.local.trie import Trie, Tries
 
+FEW = 16
+"""Requests with one learned prompt, below which they are scored beside those with others."""
 EXPECTED = 4
 """An answer is reckoned at max_tokens divided by this when batches are formed; most end long before it."""
 
@@ -41,9 +43,16 @@ class Answering:
             scored = request.continuation is not None
             digest = "" if request.injected is None else request.injected.digest
             groups.setdefault((scored, digest if scored else self.tenants.group(request.injected)), []).append(n)
+        few: list[int] = []
         for (scored, _), members in groups.items():
-            answer = self._scored if scored else self._generated
-            yield from answer(members, requests, prompts)
+            if not scored:
+                yield from self._generated(members, requests, prompts)
+            elif len(members) < FEW and self.tenants.mixes(requests[members[0]].injected):
+                few += members
+            else:
+                yield from self._scored(members, requests, prompts)
+        if few:
+            yield from self._scored(few, requests, prompts)
 
     def _read(self, requests: Sequence[Request]) -> tuple[dict[int, Outcome], list[list[int]]]:
         """Return requests that cannot be answered, and the tokens of all prompts."""
@@ -121,11 +130,12 @@ class Answering:
     def _scored(
         self, members: Sequence[int], requests: Sequence[Request], prompts: Sequence[list[int]]
     ) -> Iterator[tuple[int, Outcome]]:
-        """Yield answers with log-probabilities, of requests that take the same learned parts into the model."""
-        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        """Yield answers with log-probabilities, of requests that take the same parts in, or prompts that mix."""
+        by_prompt: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for n in members:
-            by_prompt.setdefault(tuple(prompts[n]), []).append(n)
-        rows = [list(prompt) for prompt in by_prompt]
+            injected = requests[n].injected
+            by_prompt.setdefault(("" if injected is None else injected.digest, tuple(prompts[n])), []).append(n)
+        rows = [list(prompt) for _, prompt in by_prompt]
         if self.body.kind == "masked":
             self.body.cut_short(
                 [len(row) + 1 for row in rows if len(row) >= self.body.max_tokens], self.body.max_tokens
@@ -134,7 +144,9 @@ class Answering:
             [self.body.continuation(requests[n].messages, requests[n].continuation or "") for n in some]
             for some in by_prompt.values()
         ]
-        values = self.scores(rows, targets, requests[members[0]].injected)
+        each = [requests[some[0]].injected for some in by_prompt.values()]
+        alike = len({digest for digest, _ in by_prompt}) == 1
+        values = self.scores(rows, targets, each[0]) if alike else self._mixed(rows, targets, each)
         for row, wanted, some, found in zip(rows, targets, by_prompt.values(), values, strict=True):
             for n, target, value in zip(some, wanted, found, strict=True):
                 yield n, Answer("", len(row) + len(target), 0, False, 1, False, value)
@@ -147,6 +159,22 @@ class Answering:
         share = self.tenants.shares(injected, longest + self.tenants.virtual(injected))
         with self.body.lock, self.tenants.attached(injected):
             return score_all(self.body, self.memory, prompts, targets, share=share)
+
+    def _mixed(
+        self, prompts: Sequence[list[int]], targets: Sequence[Sequence[list[int]]], each: Sequence[Injected | None]
+    ) -> list[list[float]]:
+        """Return the scores of prompts each of which sees its own learned prompt."""
+        together, which = self.tenants.side_by_side(each)
+        lengths = [len(row) + sum(map(len, some)) for row, some in zip(prompts, targets, strict=True)]
+
+        def run(batch: list[int]) -> list[tuple[int, list[float]]]:
+            rows, wanted = [prompts[n] for n in batch], [targets[n] for n in batch]
+            prefix = together.take([which[n] for n in batch])
+            found = score_suffixes(self.body, prefix, rows, wanted, tokens=self.memory.tokens)
+            return list(zip(batch, found, strict=True))
+
+        found = dict(in_batches(self.memory, self.body.name, lengths, run))
+        return [found[n] for n in range(len(prompts))]
 
     def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
         """Return pooled states, float32 (n, d); a text too long is read from its beginning."""

@@ -39,7 +39,7 @@ class Memory:
         heads = int(getattr(config, "num_attention_heads", 1))
         shared = int(getattr(config, "num_key_value_heads", None) or heads)
         # Keys and values of every layer, and the working memory of one layer.
-        per_token = (2 * layers * width * shared // heads + 24 * width) * torch.finfo(model.dtype).bits // 8
+        per_token = (2 * layers * width * shared // heads + 24 * width) * model.dtype.itemsize
         return max(LEAST, min(MOST, int(SHARE * free / per_token)))
 
     def shrink(self, name: str, batch: Sequence[int], lengths: Sequence[int]) -> None:

@@ -78,7 +78,7 @@ class Body:
         self.lock = _LOCKS.setdefault(model, threading.RLock())
         self.truncated = 0
         self._norm: float | None = None
-        self._swap = _head_slot(model, kind)
+        self._slots = _slots(model, kind)
 
     @property
     def embeddings(self) -> Tensor:
@@ -176,23 +176,32 @@ class Body:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the language-model head's logits (..., V) of hidden states (..., d), at no other position."""
-        if self._swap is None:
-            raise UsageError(f"{self.name} has no language-model head; use its pooled states")
-        owner, key = self._swap
         flat = hidden.reshape(1, -1, hidden.shape[-1])
         ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
         given: dict[str, Any] = {"input_ids": ids}
         if self.kind == "seq2seq":
             given = {"decoder_input_ids": ids, "encoder_outputs": _Given(flat[:, :1])}
-        # The model's own forward, with its stack stood in for: scaling, biases and caps of its head are followed.
         with self.lock:
-            stack = owner._modules[key]
-            owner._modules[key] = _Stand(stack, flat)
-            try:
-                out: Tensor = self.model(**given).logits
-            finally:
-                owner._modules[key] = stack
-        return out.reshape(*hidden.shape[:-1], out.shape[-1])
+            while self._slots:
+                out = self._through(*self._slots[0], flat, given)
+                if out is not None:
+                    found: Tensor = out.reshape(*hidden.shape[:-1], out.shape[-1])
+                    return found
+                self._slots.pop(0)  # the head sits on another of the model's parts
+        raise UsageError(f"{self.name} has no language-model head; use its pooled states")
+
+    def _through(self, owner: Any, key: str, flat: Tensor, given: dict[str, Any]) -> Tensor | None:
+        """Return the logits of the model's own forward with one part stood in for, None where it never asks that part.
+
+        So the scaling, biases and caps of its head are followed, whatever they are.
+        """
+        part = owner._modules[key]
+        stand = owner._modules[key] = _Stand(part, flat)
+        try:
+            out: Tensor = self.model(**given).logits
+        finally:
+            owner._modules[key] = part
+        return out if stand.asked else None
 
     def decoded(self, encoder: Hidden, rows: Rows) -> Tensor:
         """Return the decoder's last hidden states (B, n, d) for target rows, which begin with the start token."""
@@ -328,28 +337,25 @@ class _Stand(nn.Module):
 
     def __init__(self, stack: Any, hidden: Tensor) -> None:
         super().__init__()
-        self.__dict__["stack"], self.__dict__["hidden"] = stack, hidden
+        self.__dict__.update(stack=stack, hidden=hidden, asked=False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["stack"], name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the known states."""
+        self.__dict__["asked"] = True
         return _Given(self.hidden)
 
 
-def _head_slot(model: Any, kind: str) -> tuple[Any, str] | None:
-    """Return the module that holds the stack under the language-model head, and the stack's name in it."""
+def _slots(model: Any, kind: str) -> list[tuple[Any, str]]:
+    """Return the parts that a language-model head may sit on, each as the module that holds it and its name there."""
     if kind == "encoder":
-        return None
-    stack = model.get_decoder() if kind == "seq2seq" else model.base_model
-    if stack is model:
-        raise ModelError(f"{type(model).__name__} is not built as a stack and a head, so it has no logits to take")
-    for module in model.modules():
-        for key, child in module._modules.items():
-            if child is stack:
-                return module, key
-    raise ModelError(f"{type(model).__name__}: its stack was not found")
+        return []
+    inner = model.get_decoder() if hasattr(model, "get_decoder") else None
+    parts = [inner] if kind == "seq2seq" else [model.base_model, inner]
+    owners = [(part, m, key) for part in parts for m in model.modules() for key, c in m._modules.items() if c is part]
+    return [(owner, key) for part, owner, key in owners if part is not None and part is not model]
 
 
 __all__ = ["Body", "Hidden", "clean"]

@@ -22,6 +22,7 @@ from promptology.models.local.folder import (
     has_chat,
     kind_of,
     kind_of_names,
+    left_out,
     locate,
     pooling_of,
     read_config,
@@ -166,6 +167,8 @@ class LocalModel:
             bits=self.bits,
             trust_code=self.trust_code,
         )
+        if left := left_out(folder):
+            log.warning("%s: %s of its folder is not applied", self.name, " and ".join(left))
         pooling = pooling_of(folder)
         return loaded.model, loaded.tokenizer, pooling.how, self.max_tokens or pooling.max_tokens
 
@@ -181,7 +184,8 @@ class LocalModel:
     def __reduce__(self) -> Any:
         options: dict[str, Any] = {"device": self.device, "dtype": self.dtype, "bits": self.bits, "chat": self.chat}
         options |= {"trust_code": self.trust_code, "name": self.name, "max_tokens": self.max_tokens}
-        return _again, (type(self), self._held or self.folder, self._tokenizer, {**options, "sha256": self._sha256})
+        source = self.folder if self._held is None else self._held
+        return _again, (type(self), source, self._tokenizer, {**options, "sha256": self._sha256})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"

@@ -115,7 +115,7 @@ def chosen(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
     if drawing:
         heat = torch.tensor([rows[n].asked.request.temperature for n in drawing], dtype=torch.float64)
         numbers = torch.tensor([rows[n].draw() for n in drawing], dtype=torch.float64)
-        wanted = logits[drawing].double().cpu() / heat[:, None]
+        wanted = logits[drawing].float().cpu().double() / heat[:, None]
         below = torch.softmax(wanted, dim=-1).cumsum(dim=-1)
         # The last entry is 1 but for rounding, and every number is below it.
         places = torch.searchsorted(below, numbers[:, None] * below[:, -1:], right=True)[:, 0]

@@ -238,6 +238,16 @@ def pooling_of(folder: Path) -> Pooling:
     return Pooling(how, most)
 
 
+def left_out(folder: Path) -> list[str]:
+    """Return the modules of a sentence-transformers folder that are not followed (a dense layer behind the pooling)."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ class Tenants:
 
     def attached(self, injected: Injected | None) -> AbstractContextManager[Any]:
         """Attach all that one request takes into the model."""
-        if injected is not None and self.body.kind == "causal" and self._mixes(injected):
+        if injected is not None and self.mixes(injected):
             with self.body.quiet():
                 prefix = self.prefix(injected)
             return attach(self.body.model, [], prefixes=[prefix])
@@ -77,6 +77,10 @@ class Tenants:
             return "" if self.body.kind == "causal" else self._length(injected)
         return injected.digest
 
+    def mixes(self, injected: Injected | None) -> bool:
+        """Whether these parts are a prompt that others may stand beside, before the rows of a causal model."""
+        return injected is not None and self.body.kind == "causal" and self._mixes(injected)
+
     def _length(self, injected: Injected | None) -> str:
         # Virtual tokens of an encoder are really there, so that rows of one batch have as many.
         return "" if injected is None else f"length {len(injected.fillings[0].filler)}"
@@ -105,14 +109,20 @@ class Tenants:
                 return attach(model, [Filling("encoder.input", torch.stack([tensors[r] for r in rows]))])
 
             return input_of
+        if len(distinct) == 1 and None not in each:
+            with self.body.quiet():
+                alone = self.prefix(distinct[0])
+            return lambda rows: attach(model, [], prefixes=[alone])
+        together, which = self.side_by_side(each)
+        return lambda rows: attach(model, [], prefixes=[together.take([which[r] for r in rows])])
+
+    def side_by_side(self, each: Sequence[Injected | None]) -> tuple[Prefix, list[int]]:
+        """Return a prefix with one row per distinct prompt, the last one empty, and which row each of these takes."""
+        distinct = list({one.digest: one for one in each if one is not None}.values())
         with self.body.quiet():
             prefixes = [self.prefix(one) for one in distinct]
-        if len(distinct) == 1 and None not in each:
-            return lambda rows: attach(model, [], prefixes=prefixes)
         number = {one.digest: n for n, one in enumerate(distinct)}
-        which = [len(distinct) if one is None else number[one.digest] for one in each]
-        together = side_by_side(prefixes)
-        return lambda rows: attach(model, [], prefixes=[together.take([which[r] for r in rows])])
+        return side_by_side(prefixes), [len(distinct) if one is None else number[one.digest] for one in each]
 
     def prefix(self, injected: Injected) -> Prefix:
         """Return the keys and values of a learned prompt, computed once."""

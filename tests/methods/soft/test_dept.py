@@ -16,6 +16,12 @@ from promptology.prompts.injected import injected_of
 D = 32
 
 
+@pytest.fixture(autouse=True)
+def whole_rows(monkeypatch):
+    """Let every batch be run in whole rows: a shared beginning is run apart under prompts, and not under offsets."""
+    monkeypatch.setattr("promptology.models.local.body.SHARED", 10**6)
+
+
 def offsets_of(learned):
     return next(p for p in learned.parts if p.kind == "module")
 

@@ -13,6 +13,7 @@ import torch
 from separable import Seen, fit
 
 import promptology as pt
+from promptology.injection import attach
 
 METHODS = ["prompt-tuning", "prefix-tuning", "p-tuning", "dept"]
 EVERY = [(kind, method) for kind in separable.KINDS for method in METHODS]
@@ -63,25 +64,31 @@ def test_saved_prompts_predict_the_same_in_a_fresh_process(tmp_path):
         "import json, sys, torch\nimport promptology as pt\ntorch.set_num_threads(1)\n"
         "base, folders, inputs = json.loads(sys.argv[1])\n"
         "models = {kind: pt.model('hf:' + folder) for kind, folder in folders.items()}\n"
-        "names = [f'{k}-{m}' for k in models for m in sys.argv[2].split()]\n"
+        "names = [f'{k}-{m}' for k in models for m in METHODS]\n"
         "found = {n: pt.load(f'{base}/{n}').bind(models[n.partition('-')[0]]).predict(inputs).outputs for n in names}\n"
         "print(json.dumps(found))\n"
-    )
+    ).replace("METHODS", repr(METHODS))
     given = json.dumps([str(tmp_path), {kind: str(separable.folder(kind)) for kind in kinds}, inputs])
-    done = subprocess.run(
-        [sys.executable, "-c", code, given, " ".join(METHODS)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == wanted
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
-def test_the_loss_of_training_falls_to_less_than_seven_tenths(kind, method):
-    settings = {"steps": 80, "batch": 8, "length": 4, "checks": 0, "warmup": 0.0}
-    settings["rate"] = 0.05 if method in ("prompt-tuning", "dept") else 0.01
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_training_takes_the_loss_below_seven_tenths_of_the_start(kind, method, monkeypatch):
+    seen = Seen(monkeypatch)
+    settings = {"steps": 150, "batch": 8, "checks": 0, "rate": 0.03 if method in ("prompt-tuning", "dept") else 0.003}
     model = separable.model(kind)
-    result = pt.fit(separable.without_validation(), model, method, settings=settings, budget="50000passes")
-    losses = [entry["values"]["loss"] for entry in result.history if "loss" in entry["values"]]
-    assert len(losses) == 10
-    assert losses[-1] < 0.7 * losses[0]
+    pt.fit(separable.without_validation(), model, method, settings=settings, budget="50000passes")
+    items = list(range(len(seen.goal.items)))
+
+    def loss():
+        with torch.no_grad(), attach(seen.goal.body.model, seen.fillings()):
+            return float(seen.goal.loss(items))
+
+    after = loss()
+    with torch.no_grad():
+        for name, parameter in seen.parameters.items():
+            parameter.copy_(seen.start[name])
+    assert after < 0.7 * loss()

@@ -127,3 +127,9 @@ def test_with_checks_the_best_state_is_kept(monkeypatch):
     fit("gpt2", "prompt-tuning", steps=6, checks=3, rate=0.05)
     assert len(states) == 3
     np.testing.assert_array_equal(seen.parameters["P"].detach().numpy(), states[1])
+
+
+def test_a_longer_prompt_begins_as_a_shorter_one():
+    np.testing.assert_array_equal(start(length=40)[:16], start(length=16))
+    learned = found_by("gpt2", "dept", steps=0, length=16)
+    np.testing.assert_array_equal(part(learned, "input"), start(length=16))

@@ -14,6 +14,7 @@ import promptology as pt
 from promptology.data.metrics import as_metric
 from promptology.errors import UsageError
 from promptology.injection import Filling, attach
+from promptology.methods.soft.prompt_tuning import PromptTuning
 from promptology.methods.soft.ptec import PTEC
 from promptology.models.local import open_local
 from promptology.models.local.trie import Tries
@@ -22,7 +23,7 @@ from promptology.prompts.outputs import choices_of
 from promptology.prompts.sites import SiteTensors
 from promptology.training.initial import virtual_tokens
 from promptology.training.losses import positive_weights
-from promptology.training.objectives import HeadObjective, TextObjective, gold_of
+from promptology.training.objectives import HeadObjective, TextObjective, class_weights, gold_of
 from promptology.training.thresholds import best_thresholds
 
 torch.set_num_threads(1)
@@ -305,6 +306,29 @@ def test_trained_targets_are_what_the_trie_allows(folders):
             assert state.over
             answer = body.tokenizer.decode(target[:-1])
             assert predictor._parse(answer, item) == tuple(n for n in goal.signature.class_names if n in item.target)
+
+
+def test_items_of_rare_classes_count_more_in_text(causal):
+    run, body = run_of(many_classes(), causal), causal.frozen()
+    weights = class_weights(run.task.train)
+    counts = {name: sum(name in i.target for i in run.task.train) for name in WORDS}
+    assert weights == {name: pytest.approx(max(counts.values()) / n) for name, n in counts.items()}
+    plain, balanced = TextObjective(run, body, "answer"), TextObjective(run, body, "answer", weights=weights)
+    with torch.no_grad():
+        for n, item in enumerate(plain.items):
+            factor = sum(weights[name] for name in item.target)
+            assert balanced.loss([n]).item() == pytest.approx(factor * plain.loss([n]).item(), rel=1e-5)
+    learned = PromptTuning(steps=2, batch=4, checks=0, balance=True, trie=True).fit(run)
+    assert bind(learned, causal).predict(run.task.test).parse_rate == 1.0
+    with pytest.raises(UsageError, match="a head on the pooled state writes no text: leave trie and balance out"):
+        PromptTuning(steps=2, balance=True, readout="head").fit(run)
+
+
+def test_nothing_is_trained_in_no_epochs(causal):
+    learned, run = fit(many_classes(), causal, steps=0, epochs=0)
+    start = virtual_tokens(run, causal.frozen(), 4, "names")
+    np.testing.assert_array_equal(prompt_of(learned), start.detach().numpy())
+    assert run.meter.charged.passes == 0
 
 
 def test_items_without_a_class_may_say_none(causal):

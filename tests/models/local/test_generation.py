@@ -78,6 +78,9 @@ def test_sampling_follows_the_distribution():
         def draw(self):
             return float(torch.rand((), generator=self.generator, dtype=torch.float64))
 
+        def allowed(self):
+            return None
+
     row = Row()
     counts = torch.bincount(torch.tensor([decoding.chosen(logits, [row])[0] for _ in range(4000)]), minlength=4)
     assert counts[2] == 0

@@ -140,13 +140,17 @@ def test_pooling_by_kind(opened):
         torch.testing.assert_close(body.pooled(rows), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path):
+def test_a_sentence_encoder_folder_stays_an_encoder(folders, tmp_path, caplog):
     folder = shutil.copytree(folders("gpt2"), tmp_path / "sentences")
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 7}))
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+    (folder / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.models.{k}"} for k in kinds]))
     model = pt.model(f"hf:{folder}")
     assert type(model) is EncoderModel
+    model.frozen()
+    assert "sentences: Dense of its folder is not applied" in caplog.text
     assert model.frozen().pooling == "last" and model.frozen().max_tokens == 7
 
 
@@ -154,27 +158,6 @@ def test_a_tokenizer_without_pad_token_is_no_fault(opened):
     assert opened("gpt2").frozen().tokenizer.pad_token is None
     together = opened("gpt2").embed(["red", "the movie is great"])
     np.testing.assert_allclose(together[0], opened("gpt2").embed(["red"])[0], atol=1e-6)
-
-
-def test_an_unknown_architecture_of_the_user_works_as_far_as_it_goes(opened):
-    config = transformers.GPTNeoXConfig(
-        vocab_size=523,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=192,
-    )
-    held = transformers.GPTNeoXForCausalLM(config)
-    model = pt.model(held, tiny_tokenizer("gpt2"))
-    assert not model.frozen().sites.known
-    prompts = [f"{'the movie is great and ' * 8}{w}" for w in ("red", "blue")]
-    found = model.score(prompts, [[" great", " bad"]] * 2)
-    body = model.frozen()
-    for prompt, row in zip(prompts, found, strict=True):
-        targets = [body.continuation(prompt, c) for c in (" great", " bad")]
-        assert row == pytest.approx(body.target_logprobs([body.encode(prompt)] * 2, targets).tolist(), abs=1e-5)
-    assert len(dict(model.generate([pt.Request.user(p, max_tokens=4) for p in prompts]))) == 2
 
 
 # Faults
@@ -188,6 +171,20 @@ def test_a_hub_id_without_network_is_one_line_at_once(monkeypatch, tmp_path):
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert "not on this machine and https://127.0.0.1:9 cannot be reached" in fault("hf:someone/no-such-model")
+
+
+def test_a_hub_id_that_was_downloaded_opens_without_network(folders, tmp_path, monkeypatch):
+    cached = tmp_path / "models--someone--small"
+    shutil.copytree(folders("gpt2"), cached / "snapshots" / "abc123")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = pt.model("hf:someone/small")
+    assert type(model) is CausalModel and model.name == "small"
+    identity = model.identity
+    assert model.embed(["red"]).shape == (1, 32)
+    assert pickle.loads(pickle.dumps(model)).identity == identity
 
 
 def test_folders_that_are_not_there_or_hold_no_model(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from tiny import WIDTH, WORDS
 
 from promptology.injection import Filling, attach
+from promptology.injection.modules import Offsets
 from promptology.models.access import Injected, Request
 from promptology.run.handles import unmetered
 
@@ -144,3 +145,48 @@ def test_a_long_text_leaves_room_for_the_prompt(opened):
     request = Request.user(" red" * 190, max_tokens=9, injected=soft(4, length=30))
     ((_, outcome),) = opened("gpt2").generate([request])
     assert "190 tokens (and 30 learned ones), and the model reads 192" in outcome.reason
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_scores_under_32_prompts_in_one_batch_equal_one_by_one(opened, name):
+    model = opened(name)
+    body = model.frozen()
+    parts = [soft(n) if n % 8 else None for n in range(32)]
+    requests = [
+        Request.user(p, continuation=c, injected=i)
+        for p, i in zip(PROMPTS, parts, strict=True)
+        for c in (" great", " red green blue")
+    ]
+    together = [a.logprob for a in answers(model, requests)]
+    for request, value in zip(requests, together, strict=True):
+        fillings = request.injected.fillings if request.injected else ()
+        target = body.continuation(request.messages, request.continuation)
+        with attach(body.model, fillings), torch.no_grad():
+            (whole,) = body.target_logprobs([body.encode(request.messages)], [target]).tolist()
+        assert value == pytest.approx(whole, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+def test_modules_that_count_tokens_stay_exact_in_batches(opened, name):
+    model = opened(name)
+    body = model.frozen()
+    site = "encoder.input" if name == "t5" else "input"
+    generator = torch.Generator().manual_seed(5)
+    offsets = Offsets(torch.randn(6, 2, generator=generator), torch.randn(2, WIDTH, generator=generator), 0.3)
+    part = Injected(f"offsets-{site}", (*soft(3, site).fillings, Filling(site, offsets)))
+    requests = [Request.user(p, max_tokens=8, injected=part) for p in PROMPTS[:6]]
+    texts = [a.text for a in answers(model, requests)]
+    for request, text in zip(requests, texts, strict=True):
+        ids = torch.tensor([body.encode(request.messages)])
+        given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+        with attach(body.model, part.fillings), torch.no_grad():
+            out = body.model.generate(ids, **given)[0]
+        new = out[1:] if name == "t5" else out[ids.shape[1] :]
+        assert text == body.tokenizer.decode(new, skip_special_tokens=True)
+    long = " ".join(WORDS[:60])
+    scored = [Request.user(f"{long} {p}", continuation=" great", injected=part) for p in PROMPTS[:4]]
+    for request, found in zip(scored, answers(model, scored), strict=True):
+        target = body.continuation(request.messages, " great")
+        with attach(body.model, part.fillings), torch.no_grad():
+            (whole,) = body.target_logprobs([body.encode(request.messages)], [target]).tolist()
+        assert found.logprob == pytest.approx(whole, abs=1e-5)
