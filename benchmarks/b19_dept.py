@@ -39,4 +39,6 @@ def run(session: Session) -> None:
                 short, long = (taken[what][f"{side}, {kind}, {name}"] for kind in ("DePT", "prompt of 100"))
                 bar = BAR if side == "ours" and what != "forward" else None
                 session.figure(f"{said}, {name}, DePT ÷ prompt of 100, {side}", ratio(short, long), "×", bar)
+            short, long = taken[what][f"ours, DePT, {name}"], taken[what][f"bare, prompt of 100, {name}"]
+            session.figure(f"{said}, {name}, DePT, ours ÷ prompt of 100, bare", ratio(short, long), "×")
     session.notes.append("bare: every row's prompt concatenated to its embeddings, logits at the targets' places only")

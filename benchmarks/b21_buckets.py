@@ -14,7 +14,7 @@ EQUAL = 1e-5
 
 def run(session: Session) -> None:
     """Measure."""
-    items = 64 if session.quick else 192
+    items = 64 if session.quick else 128
     spec = {"shape": llama(8000), "tokens": 20, "labels": 4, "batch": 8, "scale": 0.02, "items": items}
     first = run_side("ours", "lengths.values", spec)
     session.near("log p of each item's target", {way: first["values"][way] for way in WAYS}, EQUAL)

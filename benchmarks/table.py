@@ -16,9 +16,10 @@ INTRODUCTION = """# Benchmarks
 
 Written by `python -m benchmarks table` from recorded runs. Do not edit.
 
-Every figure is measured side by side in one run with the released peer, which has its own environment. The sides take
-turns (A B B A ...), each run in a new process; what is shown is the median, and ratios are ratios of medians, with a
-95 % bootstrap interval over the pairs of runs. Before anything is timed, both sides must give the same answers.
+Every figure is measured side by side in one run with the released peer, which has its own environment; *bare* is plain
+code without any of both, and where no peer is named, ways of our own stand side by side. The sides take turns
+(A B B A ...), each run in a new process; what is shown is the median, and ratios are ratios of medians, with a 95 %
+bootstrap interval over the pairs of runs. Before anything is timed, both sides must give the same answers.
 Imports, set-up and one warming call are outside the measured time. *Met* says whether the median reaches the bar,
 *narrowly* that the interval reaches over it. A record is marked noisy where the machine was busy with
 something else."""

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN, STOP, SCORE, STEPS = 160, 80, 300, 150
+TRAIN, STOP, SCORE, STEPS = 160, 80, 300, 80
 """Items to train on, to keep the best state by, and to score on; steps of gradient."""
 GRIDS = {
     "prompt-tuning": {"rate": (0.003, 0.01, 0.03), "length": (5, 20)},
     "dept": {"rate": (0.003, 0.01, 0.03), "offset_rate": (1e-4, 1e-3)},
-    "ptec": {"rate": (0.001, 0.003, 0.01), "head_rate": (1e-3, 1e-2)},
+    "ptec": {"rate": (0.003, 0.01, 0.03), "head_rate": (0.003, 0.03)},
     "prefix-tuning": {"rate": (3e-4, 1e-3, 3e-3)},
     "p-tuning": {"rate": (3e-4, 1e-3, 3e-3)},
     "lora": {"rate": (3e-4, 1e-3, 3e-3)},
@@ -93,7 +93,7 @@ def grid(name: str, model: str, folder: Path, seeds: int) -> list[dict[str, obje
     import promptology as pt
 
     opened = pt.model(model)
-    fixed = {} if name == "ptec" else {"steps": STEPS}  # PTEC counts epochs
+    fixed = {} if name == "ptec" else {"steps": STEPS, "checks": 4}  # PTEC counts epochs
     rows: list[dict[str, object]] = []
     for values in itertools.product(*GRIDS[name].values()):
         settings = dict(zip(GRIDS[name], values, strict=True))

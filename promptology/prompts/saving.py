@@ -44,6 +44,8 @@ def save(learned: Learned, folder: str | Path) -> Path:
             save_file(arrays, staging / TENSORS)
             doc["tensors"] = {"file": TENSORS, "sha256": _sha256(staging / TENSORS)}
         (staging / PROMPT).write_text(json.dumps(doc, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if arrays:
+            shutil.copymode(staging / PROMPT, staging / TENSORS)  # safetensors writes for the owner alone
         staging.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))

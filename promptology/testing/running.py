@@ -160,7 +160,7 @@ def do(job: str, folder: Path) -> Any:
     with (folder / "spec.pickle").open("rb") as file:
         spec = pickle.load(file)  # written a moment ago by the test that started us
     if job == "fit":
-        keeping.SAVE_EVERY = spec["gap"]
+        keeping.SAVE_EVERY = spec.get("gap", keeping.SAVE_EVERY)
         result = run_once(spec["method"], spec["task"], spec["models"], spec["budget"], spec["seed"])
         return summary(result)
     return predicted(load(spec["prompt"]), spec["models"], spec["inputs"])

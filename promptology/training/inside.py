@@ -40,7 +40,7 @@ def train_inside(
         raise UsageError(f"steps is {course.steps} and checks is {course.checks}; 0 or a number above is due")
 
     def loss(batch: list[int]) -> torch.Tensor:
-        with attach(goal.body.model, fillings()):
+        with goal.body.lock, attach(goal.body.model, fillings()):
             return goal.loss(batch)
 
     def learned() -> Learned:

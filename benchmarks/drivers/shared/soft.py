@@ -35,7 +35,8 @@ def losses(spec, stopwatch, prepare):
     """Train every case for some steps; return the losses, and the peak memory of a step in MB."""
     found, held = {}, {}
     for name, case in spec["cases"].items():
-        step, watch = prepare(case), tiny.Memory(spec["steps"] - 5)
+        watch = tiny.Memory(spec["steps"] - 5)
+        step = prepare(case)
         with stopwatch.running():
             batches = batches_of(case, spec["steps"])
             found[name] = tiny.train(step, step.parameters, batches, RATE, before=watch.before, after=watch.after)

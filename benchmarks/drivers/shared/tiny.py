@@ -109,23 +109,24 @@ def train(step, parameters, batches, rate, before=None, after=None):
 class Memory:
     """Peak of the process's resident memory above what it held before a step, in MB, as the kernel counts it.
 
-    From step `first` on, tensors of more than 64 kB get pages of their own, which go back when they are freed, so that
-    what is counted is what lives at once, temporaries inside kernels included. What is set up once is set up before.
+    Tensors of more than 64 kB get pages of their own, which go back when they are freed: what is counted is what lives
+    at once, temporaries inside kernels included. Counted from step `first` on; earlier ones set up what is set up once.
+    To be made before the model is.
     """
 
     def __init__(self, first):
         self.first, self.seen, self.held, self.peaks = first, 0, 0.0, []
+        self.libc = ctypes.CDLL("libc.so.6")
+        self.libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
+        self.libc.mallopt(-1, 1 << 16)  # M_TRIM_THRESHOLD
 
     def before(self):
         """Begin at what is held now."""
         self.seen += 1
         if self.seen < self.first:
             return
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 16)  # M_TRIM_THRESHOLD
         gc.collect()
-        libc.malloc_trim(0)
+        self.libc.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         self.held = status("VmRSS")
 
