@@ -73,7 +73,9 @@ def in_groups(members: Iterable[int], lengths: Sequence[int], tokens: int, owner
     longest = 0
     for n in grouped:
         longest = max(longest, lengths[n])
-        if batches and len(batches[-1]) < ROWS and longest * (len(batches[-1]) + 1) <= tokens:
+        # A beginning that a whole batch has is shown to all rows as it is; several are copied row by row.
+        most = tokens // 2 if batches and owner[n] != owner[batches[-1][-1]] else tokens
+        if batches and len(batches[-1]) < ROWS and longest * (len(batches[-1]) + 1) <= most:
             batches[-1].append(n)
         else:
             batches.append([n])
