@@ -104,7 +104,7 @@ class PTEC:
         inside = [] if P is None else [Filling(goal.site, P)]
 
         def loss(batch):  # type: ignore[no-untyped-def]
-            with attach(body.model, inside):
+            with body.lock, attach(body.model, inside):
                 return goal.loss(batch)
 
         def learned() -> Learned:
