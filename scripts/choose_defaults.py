@@ -27,7 +27,7 @@ TRAIN, STOP, SCORE, STEPS = 160, 80, 300, 80
 GRIDS = {
     "prompt-tuning": {"rate": (0.003, 0.01, 0.03), "length": (5, 20)},
     "dept": {"rate": (0.003, 0.01, 0.03), "offset_rate": (1e-4, 1e-3)},
-    "ptec": {"rate": (0.003, 0.01, 0.03), "head_rate": (0.003, 0.03)},
+    "ptec": {"rate": (0.003, 0.01, 0.03), "head_rate": (0.03,)},
     "prefix-tuning": {"rate": (3e-4, 1e-3, 3e-3)},
     "p-tuning": {"rate": (3e-4, 1e-3, 3e-3)},
     "lora": {"rate": (3e-4, 1e-3, 3e-3)},
