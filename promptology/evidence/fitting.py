@@ -15,7 +15,7 @@ from promptology.data.task import Task
 from promptology.errors import AccessError, PromptologyError, ReplayError, TooManyMissing, UsageError
 from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
 from promptology.methods.registry import Card
-from promptology.models.access import offers
+from promptology.models.access import offers, verb
 from promptology.prompts.learned import Learned
 from promptology.prompts.saving import save
 from promptology.run.budget import Budget
@@ -116,7 +116,7 @@ def roles_of(
         if not set(offers(given)) & set(allowed):
             who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
             raise AccessError(
-                f"{who} needs a model that {' or '.join(allowed)} as {role!r}; "
+                f"{who} needs a model that {' or '.join(map(verb, allowed))} as {role!r}; "
                 f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
             )
         models[role] = given

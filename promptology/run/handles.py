@@ -7,7 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from promptology.errors import AccessError, UsageError
-from promptology.models.access import Answer, Generates, Injected, Message, Outcome, Request, State, Vectors, offers
+from promptology.models.access import (
+    Answer,
+    Generates,
+    Injected,
+    Message,
+    Outcome,
+    Request,
+    State,
+    Vectors,
+    offers,
+    verb,
+)
 from promptology.models.byscore import ByScore
 from promptology.models.opening import model as open_model
 from promptology.run.cost import Cost
@@ -145,7 +156,8 @@ class Handle:
         if access not in self.access:
             offered = ", ".join(self.access) or "nothing"
             raise AccessError(
-                f"role {self.role!r} ({self.name}) was used as a model that {access}; declared and offered: {offered}"
+                f"role {self.role!r} ({self.name}) was used as a model that {verb(access)}; "
+                f"declared and offered: {offered}"
             )
 
 

@@ -13,7 +13,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.evidence.fitting import Result
 from promptology.methods.registry import Card
-from promptology.models.access import offers
+from promptology.models.access import offers, verb
 from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
@@ -155,6 +155,8 @@ def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | N
                 defaults.update(dict.fromkeys(INSIDE, tiny()))
                 name = next(a for a in allowed if a in defaults)
             if name is None:
-                raise UsageError(f"check_method has no model that {' or '.join(allowed)} for {role!r}; give models=")
+                raise UsageError(
+                    f"check_method has no model that {' or '.join(map(verb, allowed))} for {role!r}; give models="
+                )
             models[role] = defaults[name]
     return models
