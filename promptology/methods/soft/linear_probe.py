@@ -113,7 +113,7 @@ def _one_thread() -> Iterator[None]:
 
     Matrices this small are multiplied a hundred times slower by threads that wait for each other on a busy machine.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")

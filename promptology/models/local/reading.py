@@ -132,8 +132,8 @@ class Reader:
         tokens = ", ".join(repr(str(t)) for t in self.tokenizer.convert_ids_to_tokens(found))
         what = f"falls into {len(found)} tokens ({tokens})" if len(found) > 1 else "is not in its vocabulary"
         raise UsageError(
-            f"{self.name}: the label word {word!r} {what}; one mask takes one token: name another word, or read the model "
-            "by --readout nearest-label"
+            f"{self.name}: the label word {word!r} {what}; one mask takes one token: name another word, or read the "
+            "model by --readout nearest-label"
         )
 
     def masked(self, row: list[int]) -> tuple[list[int], int]:
