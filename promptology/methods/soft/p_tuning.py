@@ -46,7 +46,7 @@ class PTuning:
     """Where the pseudo tokens start: vocabulary, classes, text (see `text`) or random."""
     text: str = ""
     """What a start from a text takes; empty: the instruction of the start, or of the task."""
-    rate: float = 0.001
+    rate: float = 0.003
     """Rate of pseudo tokens and encoder; the paper's is 1e-5 to 1e-4, with the language model tuned too."""
     head_rate: float = 0.01
     """Rate of the head, where there is one."""

@@ -48,7 +48,7 @@ class PrefixTuning:
     """Where it starts: activations of a text (see `text`) or of vocabulary words (section 7.4), or random."""
     text: str = ""
     """What a start from a text takes; empty: the instruction of the start, or of the task."""
-    rate: float = 0.001
+    rate: float = 0.003
     """Rate of all that is learned; the paper's is 5e-5 (section 5.3), for many more steps."""
     head_rate: float = 0.01
     """Rate of the head, where there is one."""

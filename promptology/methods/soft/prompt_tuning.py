@@ -40,7 +40,7 @@ class PromptTuning:
     """Where they start: vocabulary, classes (the class names), text (see `text`) or random (section 3.2)."""
     text: str = ""
     """What a start from a text takes; empty: the instruction of the start, or of the task."""
-    rate: float = 0.01
+    rate: float = 0.03
     """Rate of the prompt as a multiple of E; the paper's is 0.3 for T5 (section 3.1)."""
     head_rate: float = 0.01
     """Rate of the head, where there is one."""

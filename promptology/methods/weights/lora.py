@@ -40,7 +40,7 @@ class LoRA:
     targets: str = "query,value"
     """Layers that get one, by commas: query, key, value, out, ends of paths, or all (of every block). The paper takes
     query and value (section 5.1); where one layer makes both, as in GPT-2, it gets one."""
-    rate: float = 0.001
+    rate: float = 0.003
     """Rate of A and B; the paper's are 0.0002 to 0.0005 for large models (appendix D)."""
     head_rate: float = 0.001
     """Rate of the head, where there is one."""
