@@ -283,8 +283,6 @@ class _Loop:
         total = self.sizing.total
         if total < before:
             self.run.log(self.label, steps=total, asked=self.asked, limit=what)
-            if total:
-                self.run.warn(f"{self.label}: the budget covers {total} of {self.asked} steps; the schedule ends there")
 
     def _open(self) -> None:
         self.keeper.open(self.k)
@@ -312,7 +310,9 @@ class _Loop:
                     p.copy_(kept)
         else:
             self.best_step = self.k
-        if not self.stopped and self.sizing.total < self.asked:
-            self.stopped = "budget"
+        total = self.sizing.total
+        if total < self.asked:
+            self.stopped = self.stopped or "budget"
+            self.run.warn(f"{self.label}: the budget covers {total} of {self.asked} steps; the schedule ends there")
         self.stepper.optimizer.zero_grad(set_to_none=True)
         self.keeper.finish(self)

@@ -341,10 +341,19 @@ def test_a_clock_that_has_run_out_leaves_what_was_learned():
     assert p.item() < 1.0
 
 
+def test_a_group_at_rate_0_stays():
+    p, q = parameter(1.0), parameter(1.0)
+    groups = [Group("p", {"p": p}, 0.1), Group("q", {"q": q}, 0)]
+    train(run_of(), lambda batch: (p**2 + q**2).sum(), ones, groups, steps=3)
+    assert q.item() == 1.0 and p.item() < 1.0
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(UsageError, match="0 steps"):
         train(run_of(), quadratic(parameter(1.0)), ones, one_group(), steps=0)
-    with pytest.raises(UsageError, match="the rate of p is 0"):
+    with pytest.raises(UsageError, match="the rate of p is -1"):
+        train(run_of(), quadratic(p := parameter(1.0)), ones, [Group("p", {"p": p}, -1)], steps=1)
+    with pytest.raises(UsageError, match="no parameters"):
         train(run_of(), quadratic(p := parameter(1.0)), ones, [Group("p", {"p": p}, 0)], steps=1)
     with pytest.raises(UsageError, match="no parameters"):
         train(run_of(), quadratic(parameter(1.0)), ones, [], steps=1)
