@@ -19,7 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/promptology compare --task tickets --model minilm \
-	  --method manual,knn-demos,template-search --budget 100000passes --out demo-out/report.html
+	  --method manual,knn-demos,linear-probe,prompt-tuning,dept,ptec --budget 12000passes --evidence-share 0.15 \
+	  --out demo-out/report.html
 
 demo-llm: install
 	$(BIN)/python scripts/demo_llm.py

@@ -124,7 +124,7 @@ def in_child(
     file, whose end is part of the error where it failed of itself.
     """
     with (folder / "spec.pickle").open("wb") as file:
-        pickle.dump(dict(spec), file)
+        pickle.dump({**spec, "threads": _threads()}, file)
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
     code = nest.run(job, folder, WAIT) if nest else _run(job, folder, watch)
@@ -150,6 +150,12 @@ def _run(job: str, folder: Path, watch: Callable[[subprocess.Popen[bytes]], None
             process.wait()
 
 
+def _threads() -> int:
+    """Return the threads that torch computes with here, 0 where it is not loaded; sums depend on it."""
+    torch: Any = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch else 0
+
+
 def _environment() -> dict[str, str]:
     path = os.pathsep.join(p for p in ["" if sys.path[0] == "" else os.getcwd(), *sys.path] if p)
     return {**os.environ, "PYTHONPATH": path}
@@ -159,6 +165,10 @@ def do(job: str, folder: Path) -> Any:
     """Do what `in_child` asked for, in the child."""
     with (folder / "spec.pickle").open("rb") as file:
         spec = pickle.load(file)  # written a moment ago by the test that started us
+    if spec["threads"]:
+        import torch
+
+        torch.set_num_threads(spec["threads"])
     if job == "fit":
         keeping.SAVE_EVERY = spec.get("gap", keeping.SAVE_EVERY)
         result = run_once(spec["method"], spec["task"], spec["models"], spec["budget"], spec["seed"])

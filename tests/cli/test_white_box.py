@@ -73,4 +73,4 @@ def test_a_model_that_only_embeds_is_refused_what_it_lacks(cli, folder):
     )
     done = cli("fit", *asked("one"), "--model", "bag:embed", "--method", "lora", *BUDGET, cwd=folder)
     assert done.returncode == 2
-    assert "method 'lora' needs a model that differentiable" in done.stderr
+    assert "method 'lora' needs a model that is differentiable" in done.stderr
