@@ -125,8 +125,26 @@ def mounted(folder, *options):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+class Filling(Coin):
+    """Fills a folder's disk to the last byte when it has answered so often."""
+
+    def __init__(self, folder, after):
+        self.folder, self.after = folder, after
+
+    def reply(self, messages, seed=None, temperature=0.0):
+        self.after -= 1
+        if self.after == 0:
+            with contextlib.suppress(OSError), (self.folder / "rest").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        return super().reply(messages, seed, temperature)
+
+
 def test_disk_full(cli, words, tmp_path, expected):
-    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=400k", "none") as folder, counting() as server:
+    with (
+        mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "none") as folder,
+        counting(chat=Filling(folder, 100)) as server,
+    ):
         home = str(folder / "home")
         process = started(words, server.url, PROMPTOLOGY_HOME=home)
         line = one_line(process, "full", "free some space", "kept")
@@ -138,14 +156,25 @@ def test_disk_full(cli, words, tmp_path, expected):
         goes_on(cli, words, server, lost(server, folder / "home") + WORKERS, expected, PROMPTOLOGY_HOME=home)
 
 
+class Limiting(Coin):
+    """Lets no file of a process grow any more when it has answered so often."""
+
+    pid, after = 0, 100
+
+    def reply(self, messages, seed=None, temperature=0.0):
+        self.after -= 1
+        if self.after == 0:
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (1, 1))
+        return super().reply(messages, seed, temperature)
+
+
 def test_a_file_that_may_not_grow(cli, words, home, expected):
     """The same through the limit of a file's size, which needs no rights."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-
-    with counting() as server:
-        one_line(started(words, server.url, before=limit), "store.sqlite", "kept")
+    limiting = Limiting()
+    with counting(chat=limiting) as server:
+        process = started(words, server.url)
+        limiting.pid = process.pid
+        one_line(process, "store.sqlite", "kept")
         assert 0 < server.by_model["m"] < ROWS * 0.4
         goes_on(cli, words, server, lost(server, home) + WORKERS, expected)
 

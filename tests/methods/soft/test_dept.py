@@ -86,8 +86,8 @@ def test_a_given_rank_is_taken_and_nonsense_is_refused(monkeypatch):
 
 
 def test_as_many_tokens_as_are_matched_leave_no_offsets():
-    learned = found_by("gpt2", "dept", steps=2, length=4, matches=4)
-    plain = found_by("gpt2", "prompt-tuning", steps=2, decay=0.0)
+    learned = found_by("gpt2", "dept", steps=2, length=4, matches=4, rate=0.01)
+    plain = found_by("gpt2", "prompt-tuning", steps=2, decay=0.0, rate=0.01)
     assert [p.kind for p in learned.parts if p.kind == "module"] == []
     np.testing.assert_array_equal(part(learned, "input"), part(plain, "input"))
 
