@@ -85,7 +85,8 @@ class Offsets(nn.Module):
         inside = (spans.positions >= 0) & (spans.positions < length)
         if spans.answer is not None:
             inside &= ~spans.answer
-        added = rows[spans.positions.clamp(0, length - 1)] * inside.unsqueeze(-1)
+        # Looked up as embeddings are: the gradients of an index are added up in the order that threads come.
+        added = nn.functional.embedding(spans.positions.clamp(0, length - 1), rows) * inside.unsqueeze(-1)
         return hidden + added.to(hidden.dtype)
 
 
