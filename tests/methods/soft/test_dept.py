@@ -182,3 +182,23 @@ def test_inputs_longer_than_s_are_said_aloud():
     (warning,) = [w for w in result.warnings if "max_length" in w]
     assert warning.startswith(f"{n} of {n} training inputs are longer than max_length 8")
     assert not [w for w in fit("gpt2", "dept", steps=1, rank=2).warnings if "max_length" in w]
+
+
+def test_gradients_of_offsets_do_not_depend_on_the_order_of_threads():
+    from promptology.injection.modules import Offsets, Spans
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        make = torch.Generator().manual_seed(0)
+        hidden = torch.randn(16, 40, 128, generator=make)
+        first, second = torch.randn(64, 8, generator=make), torch.randn(8, 128, generator=make)
+        spans = Spans(torch.arange(40).expand(16, -1))
+        found = set()
+        for _ in range(50):
+            offsets = Offsets(first.clone(), second.clone(), 1.0)
+            (offsets(hidden, spans, {}) * hidden).square().sum().backward()
+            found.add(offsets.A.grad.numpy().tobytes())
+        assert len(found) == 1
+    finally:
+        torch.set_num_threads(threads)
