@@ -112,12 +112,6 @@ def train(
         return loop.run_all()
 
 
-def train_cost(steps: int, size: int, *, every: int = 0, evaluated: int = 0) -> Cost:
-    """Return what a training is expected to cost, for `plan`: batches of `size`, `evaluated` passes an evaluation."""
-    evaluations = (-(-steps // every) if every else 1) if evaluated else 0
-    return Cost(passes=PASSES * steps * size + evaluations * evaluated)
-
-
 def _check(groups: Sequence[Group], steps: int, schedule: str, warmup: float) -> None:
     check_schedule(schedule, warmup)
     if steps < 1:

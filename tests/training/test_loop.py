@@ -13,7 +13,7 @@ from training_method import run_of
 from promptology.errors import AccessError, BudgetEnded, ModelError, UsageError
 from promptology.run.cost import Cost
 from promptology.run.engine import learn
-from promptology.training.loop import Group, train, train_cost
+from promptology.training.loop import Group, train
 
 
 @pytest.fixture(autouse=True)
@@ -249,7 +249,6 @@ def test_an_item_costs_three_passes_and_what_evaluation_asks():
     train(run, quadratic(p := parameter(1.0)), ones, [Group("p", {"p": p}, 0.1)],
           steps=6, evaluate=evaluate, every=3)  # fmt: skip
     assert run.meter.charged.passes == 6 * 4 * 3 + 2 * 5
-    assert train_cost(6, 4, every=3, evaluated=5) == Cost(passes=82)
     assert run.meter.ledger["model", "learning"][0].passes == run.meter.charged.passes
 
 
