@@ -125,25 +125,36 @@ def mounted(folder, *options):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-class Filling(Coin):
-    """Fills a folder's disk to the last byte when it has answered so often."""
+class Failing(Coin):
+    """Lets the store fail when it has answered so often; from then on it is slow, so that the run is still going on."""
 
-    def __init__(self, folder, after):
-        self.folder, self.after = folder, after
+    after = 100
 
     def reply(self, messages, seed=None, temperature=0.0):
         self.after -= 1
         if self.after == 0:
-            with contextlib.suppress(OSError), (self.folder / "rest").open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            self.fail()
+        elif self.after < 0:
+            time.sleep(0.05)
         return super().reply(messages, seed, temperature)
+
+
+class Filling(Failing):
+    """Fills a folder's disk to the last byte."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def fail(self):
+        with contextlib.suppress(OSError), (self.folder / "rest").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
 
 
 def test_disk_full(cli, words, tmp_path, expected):
     with (
         mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "none") as folder,
-        counting(chat=Filling(folder, 100)) as server,
+        counting(chat=Filling(folder)) as server,
     ):
         home = str(folder / "home")
         process = started(words, server.url, PROMPTOLOGY_HOME=home)
@@ -156,16 +167,13 @@ def test_disk_full(cli, words, tmp_path, expected):
         goes_on(cli, words, server, lost(server, folder / "home") + WORKERS, expected, PROMPTOLOGY_HOME=home)
 
 
-class Limiting(Coin):
-    """Lets no file of a process grow any more when it has answered so often."""
+class Limiting(Failing):
+    """Lets no file of a process grow any more."""
 
-    pid, after = 0, 100
+    pid = 0
 
-    def reply(self, messages, seed=None, temperature=0.0):
-        self.after -= 1
-        if self.after == 0:
-            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (1, 1))
-        return super().reply(messages, seed, temperature)
+    def fail(self):
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (1, 1))
 
 
 def test_a_file_that_may_not_grow(cli, words, home, expected):
