@@ -1,0 +1,1 @@
+"""Toyland: drawn scenes with exact attributes, captions and descriptions."""

@@ -1,0 +1,1 @@
+"""Wordland: text tasks in real English words, from grammars and word lists."""
