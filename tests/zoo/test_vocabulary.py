@@ -35,8 +35,9 @@ def ids(made: Any, text: str) -> list[int]:
 @pytest.mark.parametrize("style", STYLES)
 def test_text_comes_back_as_it_was(style: str, text: str) -> None:
     made = MADE[style]
-    assert made.decode(ids(made, text)) == text
-    assert made.decode(made(text)["input_ids"], skip_special_tokens=True) == text
+    expected = text.removeprefix(" ") if style == "seq2seq" else text
+    assert made.decode(ids(made, text)) == expected
+    assert made.decode(made(text)["input_ids"], skip_special_tokens=True) == expected
 
 
 @given(before=TEXTS, word=st.sampled_from(WORDS))
@@ -109,7 +110,7 @@ def test_the_chat_template_writes_marks_that_are_tokens_and_the_library_reads_it
     assert shown[:3] == ["<s>", "<|system|>", "Answer"]
     assert shown.count("<s>") == 1 and shown[-1] == "<|assistant|>"
     assert shown[shown.index("<|user|>") - 1 :][:3] == ["</s>", "<|user|>", "Which"]
-    assert reader.continuation(turns, " sports") == ids(made, " sports")
+    assert reader.continuation(turns, " sports") == reader.continuation(turns, "sports") == ids(made, "sports")
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -118,6 +119,8 @@ def test_the_library_finds_one_token_for_a_label(style: str) -> None:
     for word in WORDS:
         assert [reader.label(word)] == ids(MADE[style], f" {word}")
     assert reader.continuation("Answer:", " music", end=False) == ids(MADE[style], " music")
+    if style == "seq2seq":
+        assert ids(MADE[style], " music") == ids(MADE[style], "music")
 
 
 def test_words_of_texts_are_counted() -> None:

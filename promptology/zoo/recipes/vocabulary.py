@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
@@ -29,7 +29,7 @@ CHAT = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{{ eos_token }}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-"""Chat template: a mark for the role, the content as it is, the end token. An answer begins with a blank."""
+"""Chat template: a mark for the role, the content as it is, the end token."""
 
 _SPECIAL: dict[str, dict[str, str]] = {
     "causal": {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
@@ -52,8 +52,11 @@ def tokenizer(
 
     `style`: "causal" begins a text with <s>, "masked" puts it between [CLS] and [SEP], "seq2seq" ends it with </s>.
     `positions`: longest input. `chat`: with a chat template; its marks <|system|>, <|user|>, <|assistant|> are tokens.
-    `sentinels`: how many <extra_id_N> there are, for spans that are left out. A blank before [MASK] belongs to it, so
-    that a label behind a blank can stand in its place. Raises ValueError for a word that is not made of letters.
+    `sentinels`: how many <extra_id_N> there are, for spans that are left out.
+
+    Where an answer begins, a label with a blank before it and one without must be the same: so the blank before [MASK]
+    belongs to it, and so does the one behind <|assistant|>; and "seq2seq" drops a blank at the beginning of a text, the
+    only thing that does not come back. Raises ValueError for a word that is not made of letters.
     """
     listed = list(dict.fromkeys(words))
     if odd := [word for word in listed if not _WORD.fullmatch(word)]:
@@ -68,14 +71,14 @@ def tokenizer(
         ]
     )
     built.decoder = decoders.ByteLevel()
-    built.add_special_tokens([AddedToken(text, special=True, lstrip=text == "[MASK]") for text in special])
+    if style == "seq2seq":
+        built.normalizer = normalizers.Replace(Regex(r"\A "), "")
+    built.add_special_tokens([_mark(text) for text in special])
     before, after = _AROUND[style]
     single = " ".join(part for part in (before, "$A", after) if part)
     ids = [(mark, built.token_to_id(mark)) for mark in (before, after) if mark]
     built.post_processor = processors.TemplateProcessing(single=single, special_tokens=ids)
-    named: dict[str, Any] = dict(_SPECIAL[style])
-    if style == "masked":
-        named["mask_token"] = AddedToken("[MASK]", special=True, lstrip=True)
+    named: dict[str, Any] = {name: _mark(text) for name, text in _SPECIAL[style].items()}
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         model_max_length=positions,
@@ -84,6 +87,10 @@ def tokenizer(
         **named,
         **({"chat_template": CHAT} if chat else {}),
     )
+
+
+def _mark(text: str) -> AddedToken:
+    return AddedToken(text, special=True, normalized=False, lstrip=text == "[MASK]", rstrip=text == "<|assistant|>")
 
 
 def words_of(texts: Iterable[str]) -> list[str]:
