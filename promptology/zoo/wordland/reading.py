@@ -76,6 +76,20 @@ def arithmetic(rng: np.random.Generator, target: str) -> Example:
     return Example({"text": text}, target, RESULTS, {"numbers": (start, more, -less)})
 
 
+ANY_WORD = (
+    *words.content_words(),
+    *words.THEMES,
+    *(name for group in (words.MOODS, words.SEASONS, words.ROOMS, words.PROFESSIONS, words.HABITATS) for name in group),
+)
+"""Words that a list of words is drawn from: names of classes, of held-out kinds too, are words like others."""
+
+
+def second(rng: np.random.Generator, target: str) -> Example:
+    """Return a few words in a row; the answer is the second."""
+    listed = some(rng, ANY_WORD, int(rng.integers(3, 6)))
+    return Example({"text": " ".join(listed) + "."}, listed[1], shuffled(rng, listed), {"n": len(listed)})
+
+
 KINDS = (
     Kind("arithmetic", arithmetic, targets=RESULTS),
     Kind("comparison", comparison),
@@ -83,4 +97,5 @@ KINDS = (
     Kind("extraction", extraction),
     Kind("giver", giver, held_out=True),
     Kind("lookup", lookup, fields=("text", "name")),
+    Kind("second", second),
 )
