@@ -145,7 +145,9 @@ def one_of(names: Sequence[str]) -> str:
 
 def _block(rng: np.random.Generator, kind: Kind, names: Sequence[str]) -> str:
     """Return the list of classes, as the library writes it."""
-    described = {c.name: c.description for c in kind.classes} if rng.random() < (0.25 if len(names) > 8 else 0.4) else {}
+    described = (
+        {c.name: c.description for c in kind.classes} if rng.random() < (0.25 if len(names) > 8 else 0.4) else {}
+    )
     lines = [f"- {name}: {described[name]}" if name in described else f"- {name}" for name in names]
     return "Classes:\n" + "\n".join(lines) + f"\n\n{FORM}"
 

@@ -67,7 +67,7 @@ def arithmetic(rng: np.random.Generator, target: str) -> Example:
     """Return a small story of adding and taking away; the answer is what is left, as a word."""
     result = words.NUMBERS.index(target)
     while True:
-        start, more = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        start, more = int(rng.integers(2, 6)), int(rng.integers(1, 6))
         if 0 <= (less := start + more - result) <= 5:
             break
     name, things = pick(rng, words.NAMES), words.plural(pick(rng, words.THEMES["fruit"]))
