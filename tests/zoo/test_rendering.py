@@ -32,12 +32,12 @@ def by_library(instruction: str, inputs: dict[str, str], classes: list[str]) -> 
     return content
 
 
-@given(instruction=LINES, text=LINES, classes=NAMES | st.just([]))
 def key(fields: tuple[str, ...], text: str) -> str:
     lines = text.split("\n") if len(fields) > 1 else [f"{fields[0]}: {text}"]
     return "\n".join(line.removeprefix(f"{field}: ") for field, line in zip(fields, lines, strict=True))
 
 
+@given(instruction=LINES, text=LINES, classes=NAMES | st.just([]))
 def test_a_text_is_rendered_as_the_library_renders_it(instruction: str, text: str, classes: list[str]) -> None:
     expected = by_library(instruction, {"text": text}, classes)
     assert rendered(instruction, text, classes) == rendered(instruction, {"text": text}, classes) == expected

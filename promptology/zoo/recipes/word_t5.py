@@ -119,7 +119,7 @@ class WordT5(Recipe):
         return torch.stack(losses[1:]).mean() + self.spread * losses[0], torch.cat(rights).float().mean()
 
     def ability(self, folder: Path) -> dict[str, float]:
-        """Measure accuracy by the likeliest option and by what is written, zero-shot, in the library's own rendering."""
+        """Measure accuracy by the likeliest option and by what is written, zero-shot, as the library asks."""
         from promptology.zoo.recipes.zero_shot import accuracies, mean
 
         known = accuracies(folder, trained())
@@ -141,7 +141,7 @@ def vocabulary() -> Any:
 
 
 def running(rng: np.random.Generator, n: int) -> list[Row]:
-    """Return rows of running text with spans left out; what is wanted names each sentinel and the span it stands for."""
+    """Return rows of running text with spans left out; wanted is each sentinel with the span that it stands for."""
     made = vocabulary()
     return [corrupted(rng, ids[:-1]) for ids in made(unlabelled(rng, n), truncation=True)["input_ids"]] if n else []
 
@@ -165,7 +165,7 @@ def corrupted(rng: np.random.Generator, ids: Sequence[int]) -> Row:
 def _parts(rng: np.random.Generator, total: int, count: int) -> list[int]:
     """Return `count` numbers of at least 1 that add up to `total`, every way as likely."""
     cuts = np.sort(rng.choice(total - 1, count - 1, replace=False)) + 1 if count > 1 else np.zeros(0, np.int64)
-    return np.diff([0, *cuts, total]).tolist()
+    return [int(part) for part in np.diff([0, *cuts, total])]
 
 
 def _group(n: int, rows: Sequence[Row]) -> Batch:
