@@ -15,7 +15,7 @@ from promptology.zoo.wordland.kinds import KINDS
 from promptology.zoo.wordland.vocabulary import vocabulary
 
 PROMPTS = (
-    "Classify the text. Classify the input. Give the right answer for the text. Answer with one word. Which class is it?",
+    "Classify the text. Classify the input. Give the right answer for the text. Answer with one word. Which class?",
     "Is this text about it? Question: is it right? Input: Output: Label: Topic: Text: Class: Category: Say yes or no.",
     "You are a careful reader who sorts texts into classes. Read the following sentence and choose the best label.",
     "it was about this. this is that in one word. in summary the text is all about what it says.",

@@ -121,7 +121,7 @@ class WordMlm(Recipe):
         return rows
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the weighted cross-entropy at the wanted places, and the share of the tasks' answers that are right."""
+        """Return the weighted cross-entropy at the wanted places, and the share of tasks answered rightly."""
         states = []
         for n in range(GROUPS):
             out = model.bert(input_ids=batch[f"ids{n}"], attention_mask=batch[f"mask{n}"]).last_hidden_state

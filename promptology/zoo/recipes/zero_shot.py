@@ -13,7 +13,7 @@ from promptology.models.opening import model as open_model
 from promptology.predict import bind
 from promptology.prompts.render import messages, with_cue
 from promptology.prompts.start import LIKELIHOOD, start_from
-from promptology.run.handles import Handle, unmetered
+from promptology.run.handles import Handle, logprob, unmetered
 from promptology.zoo.wordland.kind import Example, Kind
 
 SEED = 7_001
@@ -76,10 +76,7 @@ def _right(handle: Handle, kind: Kind, wording: str, examples: Sequence[Example]
         for option in e.options
     ]
     came = iter(handle.outcomes(requests))
-    scores = [[_value(next(came)) for _ in e.options] for e in examples]
-    return [e.options[int(np.argmax(row))] == e.answer for e, row in zip(examples, scores, strict=True)]
-
-
-def _value(outcome: Any) -> float:
-    value = outcome.logprob
-    return float(value)
+    scores = [[logprob(next(came)) for _ in e.options] for e in examples]
+    return [
+        e.options[int(np.nanargmax(np.array(row, float)))] == e.answer for e, row in zip(examples, scores, strict=True)
+    ]
