@@ -29,7 +29,7 @@ def image_seeds(seed: int, count: int, stream: int = 0) -> Seeds:
 
 def uniform(seeds: Seeds, stream: int, count: int = 1) -> NDArray[np.float64]:
     """Return uniform numbers in [0, 1), shape (len(seeds), count); each stream is a sequence of its own."""
-    return (raw(seeds, stream, count) >> np.uint64(11)) * 2.0**-53
+    return (raw(seeds, stream, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def raw(seeds: Seeds, stream: int, count: int) -> Seeds:

@@ -46,7 +46,7 @@ def coverage(scenes: Scenes, px: int = 32) -> NDArray[np.float32]:
 
 def masks(scenes: Scenes, px: int = 32) -> NDArray[np.bool_]:
     """Return which pixels show each object (at least half of the pixel, nothing in front): shape (N, K, px, px)."""
-    found = coverage(scenes, px) >= _HALF
+    found: NDArray[np.bool_] = np.greater_equal(coverage(scenes, px), _HALF)
     for slot in range(found.shape[1] - 2, -1, -1):
         found[:, slot] &= ~found[:, slot + 1 :].any(1)
     return found
@@ -58,9 +58,9 @@ def boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     An empty mask has the box 0, 0, 0, 0.
     """
     px = masks.shape[-1]
-    across, down = masks.any(-2), masks.any(-1)
+    across, down = np.asarray(masks.any(-2)), np.asarray(masks.any(-1))
     ends = [across.argmax(-1), down.argmax(-1), px - across[..., ::-1].argmax(-1), px - down[..., ::-1].argmax(-1)]
-    return np.where(masks.any((-2, -1))[..., None], np.stack(ends, -1), 0)
+    return np.where(np.asarray(masks.any((-2, -1)))[..., None], np.stack(ends, -1), 0)
 
 
 class _Grid(NamedTuple):
@@ -129,7 +129,7 @@ def _painted(depth: Plane, marks: Plane, paint: Plane) -> tuple[Plane, Plane, Pl
 
 
 def _sketched(depth: Plane, marks: Plane, paint: Plane, px: int) -> tuple[Plane, None, Plane]:
-    """A strong outline in the object's colour; inside only a thin wash, and the marks as hatching."""
+    """Return a strong outline in the object's colour; inside only a thin wash, and the marks as hatching."""
     line = np.float32(1.7 * px / 32)
     inner = _inside(depth + line)
     share: Plane = (_inside(depth) - inner) + inner * (np.float32(0.22) + np.float32(0.58) * marks)
@@ -166,7 +166,7 @@ def _marks(texture: int, across: Plane, down: Plane) -> Plane:
 
 
 def _ground(scenes: Scenes, sketched: NDArray[np.bool_], px: int) -> Plane:
-    """Return the backgrounds, (n, 3, px, px): light everywhere, so that dark ones tell of a style; paper for sketches."""
+    """Return backgrounds, (n, 3, px, px): all light, so that a dark one tells of a style; sketches have paper."""
     n = len(scenes)
     drawn = uniform(scenes.seed, 9, 3).astype(np.float32)
     level = _GROUNDS[scenes.background] + np.float32(0.06) * (drawn[:, :1] - _HALF)

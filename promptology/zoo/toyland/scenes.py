@@ -52,7 +52,8 @@ class Scenes:
     @property
     def count(self) -> Whole:
         """Number of objects, shape (N,)."""
-        return (self.shape >= 0).sum(1)
+        found: Whole = (self.shape >= 0).sum(1)
+        return found
 
     def styled(self, style: str | Whole) -> Scenes:
         """Return the same scenes drawn in another style (a name, or an index for each image)."""
@@ -74,7 +75,7 @@ def joined(parts: list[Scenes]) -> Scenes:
             return arrays
         return [np.pad(a, ((0, 0), (0, slots - a.shape[1])), constant_values=empty) for a in arrays]
 
-    return Scenes(**{name: np.concatenate(filled(name)) for name in Scenes.__dataclass_fields__})  # type: ignore[arg-type]
+    return Scenes(**{name: np.concatenate(filled(name)) for name in Scenes.__dataclass_fields__})
 
 
 def sample(
@@ -107,10 +108,16 @@ def sample(
         _given(shade, "shade", 2, _drawn(seeds, 3, slots, 2)),
         _given(texture, "texture", len(TEXTURES), _drawn(seeds, 4, slots, KNOWN_TEXTURES)),
     )
-    size, x, y = _placed(seeds, counts, slots, ease)
+    shapes, colours, shades, textures = (np.where(present, kind, -1 if k == 0 else 0) for k, kind in enumerate(kinds))
+    size, x, y = (np.where(present, value, 0).astype(np.float32) for value in _placed(seeds, counts, slots, ease))
     made = Scenes(
-        *(np.where(present, kind, -1 if k == 0 else 0) for k, kind in enumerate(kinds)),
-        *(np.where(present, value, 0).astype(np.float32) for value in (size, x, y)),
+        shape=shapes,
+        colour=colours,
+        shade=shades,
+        texture=textures,
+        size=size,
+        x=x,
+        y=y,
         background=_drawn(seeds, 5, 1, len(BACKGROUNDS))[:, 0],
         style=np.zeros(n, np.int64),
         seed=seeds,

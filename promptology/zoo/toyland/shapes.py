@@ -65,7 +65,7 @@ def _triangle(u: Plane, v: Plane) -> Plane:
 
 
 def _star(u: Plane, v: Plane) -> Plane:
-    """A point is in the star if it is on the inner side of at least four of the five lines."""
+    """Return the distance to a star: its points are on the inner side of at least four of five lines."""
     most = second = None
     for right, down, offset in _STAR:
         one = np.float32(right) * u + (np.float32(down) * (v - np.float32(0.06)) - np.float32(offset))

@@ -70,7 +70,7 @@ def backlit(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[n
 
 
 def haze(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Haze that grows thicker upward: x becomes (1 - h) x + 0.8 h, h rising from 0.6 l at the bottom to l at the top."""
+    """Haze, thicker upward: x becomes (1 - h) x + 0.8 h, with h from 0.6 l at the bottom to l at the top."""
     rise = np.linspace(1, 0.6, images.shape[1])
     thick = (amount[:, None] * rise)[:, :, None, None]
     return np.floor(((1 - thick) * (images / 255) + 0.8 * thick) * 255 + 0.5).astype(np.uint8)
