@@ -16,7 +16,7 @@ COLOUR, SHADE, TEXTURE, SHAPE, SIZE, PLACE, STYLE = range(7)
 """What a caption can say about one object and its image: the columns of `Captions.says`."""
 
 RELATIONS = ("left of", "right of", "above", "below")
-_AT = ("on the left", "on the right", "at the top", "at the bottom")
+AT = ("on the left", "on the right", "at the top", "at the bottom")
 _LEVELS = (
     (TEXTURE, COLOUR, SHAPE),
     (COLOUR, SHAPE),
@@ -48,7 +48,7 @@ class Mix(NamedTuple):
     more: float = 0.35
     """Share of the captions of images with several objects that give a count or a relation."""
     shade: float = 0.25
-    """Share of colours that everyday captions name by either word for their shades; in catalogue ones: three quarters."""
+    """Share of colours that everyday captions name by either word for their shades; catalogue ones: three quarters."""
     levels: tuple[float, ...] = (0.52, 0.3, 0.08, 0.06, 0.04)
     """Shares of names with texture, colour and shape; colour and shape; texture and shape; shape; colour alone."""
     detail: float = 0.08
@@ -176,7 +176,7 @@ class _Writer:
         if not len(holds):
             return name
         says[PLACE] = held = int(holds[int(u[9] * len(holds))])
-        return f"{name} {_AT[held]}"
+        return f"{name} {AT[held]}"
 
     def _described(self, n: int, k: int, says: Whole) -> str:
         """Return the description of the class, under its name, as an "item", or under a word that means nothing."""
@@ -198,7 +198,7 @@ def nonsense(first: float, second: float) -> str:
 
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-assert len(PLACES) == len(_AT) == len(RELATIONS)
+assert len(PLACES) == len(AT) == len(RELATIONS)
 
 
 def _one(choices: tuple[str, ...], u: float) -> str:

@@ -59,15 +59,16 @@ def name(shape: int, colour: int | None = None, texture: int | None = None, *, s
     return " ".join(word for word in words if word)
 
 
-def described(shape: int, colour: int, texture: int | None = None, *, called: str | None = None) -> str:
+def described(shape: int, colour: int | None, texture: int | None = None, *, called: str | None = None) -> str:
     """Return one sentence that tells a class's shape, colour and texture in other words than those of its name.
 
     `called`: what stands for the name, such as a word that means nothing. At most 22 words of the tokenizer where the
     name is one of Toyland's or a single unknown word.
     """
     called = name(shape, colour, texture) if called is None else called
+    tint = "" if colour is None else f", the colour of {_COLOURS[colour]}"
     face = "" if texture is None else f" and {_TEXTURES[texture]}"
-    return f"a {called} has {_SHAPES[shape]}, the colour of {_COLOURS[colour]}{face}."
+    return f"a {called} has {_SHAPES[shape]}{tint}{face}."
 
 
 def plural(word: str) -> str:
