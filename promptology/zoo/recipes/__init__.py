@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from promptology.data.extras import require
 from promptology.zoo.folders import unknown
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ WHERE: dict[str, str | type[Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """Return the recipe of a model. Raises UsageError for an unknown name."""
+    """Return the recipe of a model. Raises UsageError for an unknown name, or where a package is not installed."""
     if name not in WHERE:
         raise unknown(name, WHERE)
     where = WHERE[name]
     if isinstance(where, str):
         module, _, cls = where.partition(":")
-        where = getattr(import_module(f"promptology.zoo.recipes.{module}"), cls)
-    made: Recipe = where()
-    return made
+        extra = "image" if name.startswith("toy-") else "local"
+        where = cast("type[Recipe]", getattr(require(f"{__name__}.{module}", extra, f"the recipe of {name}"), cls))
+    return where()

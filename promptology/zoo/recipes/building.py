@@ -36,10 +36,14 @@ def build(
 
     The folder appears whole at the end, in one move, in place of an older one; until then the state lies beside it in
     `.NAME.building`, from which the same call goes on. `changes`: other values of the recipe's fields. `measure`: False
-    leaves the abilities open, for `measured`. Raises UsageError for an unknown name or field or a second build at the
-    same place, ModelError where the loss is not finite, StoreError where the disk takes no more.
+    leaves the abilities open, for `measured`. Raises UsageError for an unknown name or field, a place that holds
+    something else, or a second build at the same place, ModelError where the loss is not finite, StoreError where the
+    disk takes no more.
     """
     recipe = changed(recipe_of(name), changes)
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not (folder / CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there and is no model folder of the zoo; give another one")
     state = state_of(folder)
     taken = UsageError(f"{name} is being built in {folder} by another process; wait for it or stop it")
     try:

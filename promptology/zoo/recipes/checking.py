@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from promptology.errors import UsageError
-from promptology.zoo.folders import MODELS, card, locate
+from promptology.zoo.folders import card, known, locate
 from promptology.zoo.recipes import recipe
 from promptology.zoo.recipes.cards import below, weight_bytes
 
@@ -40,13 +40,20 @@ class Checked(NamedTuple):
         }
 
 
-def check(name: str) -> Checked:
-    """Measure a model. One that is not there, or not whole, has a fault. Raises UsageError for an unknown name."""
+def check(name: str, *, save: bool = False) -> Checked:
+    """Measure a model; `save` writes what was found into its card. One that is not there, or not whole, has a fault.
+
+    Raises UsageError for an unknown name.
+    """
     made = recipe(name)
     try:
         folder = locate(name)
     except UsageError as error:
-        return Checked(name, MODELS[name].cls, 0, 0, {}, dict(made.bars), str(error))
+        return Checked(name, known(name).cls, 0, 0, {}, dict(made.bars), str(error))
     about = card(folder, name)
     ability = {key: float(value) for key, value in made.ability(folder).items()}
+    if save:
+        from promptology.zoo.recipes.building import measured
+
+        about = measured(folder, about, ability)
     return Checked(name, about["class"], about["parameters"], weight_bytes(about), ability, dict(made.bars))
