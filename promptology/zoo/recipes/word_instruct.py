@@ -19,8 +19,10 @@ from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.recipes.word_rows import Row, arrays, llama, loss_at_targets
 from promptology.zoo.wordland.kind import Example, Kind
-from promptology.zoo.wordland.kinds import TRAINED
+from promptology.zoo.wordland.kinds import MAPPINGS, TRAINED
+from promptology.zoo.wordland.mappings import ANSWERS
 from promptology.zoo.wordland.passages import unlabelled
+from promptology.zoo.wordland.sentences import pick, shuffled, some
 from promptology.zoo.wordland.vocabulary import vocabulary
 
 POSITIONS = 512
@@ -30,8 +32,14 @@ NAMING = ("Is it {}?", "Choose one: {}.", "What is it: {}?", "{}: which one fits
 """Instructions that name classes, for a choice among some of many."""
 CHOSEN_AMONG = ("topic", "theme")
 """Kinds with many classes, at times asked with a few of them."""
-HARD = ("arithmetic", "counting", "inference", "lookup", "paraphrase", "relation", "theme", "topic")
-"""Kinds that are drawn twice as often as others."""
+OFTEN = {
+    **dict.fromkeys(("arithmetic", "counting", "inference", "lookup", "paraphrase", "relation"), 2),
+    **dict.fromkeys(("theme", "topic"), 3),
+}
+"""Kinds that are drawn more often than others."""
+REPEAT = ("Repeat the text.", "Write the same text once more.", "Copy this.")
+REPEATED = 0.08
+"""Share of conversations in which a text is to be repeated: there copying is learned."""
 
 
 @cache
@@ -55,7 +63,7 @@ class WordInstruct(Recipe):
     rate = 2e-3
     size: int = 40
     texts: int = 8
-    text_weight: float = 0.1
+    text_weight: float = 0.2
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -75,9 +83,9 @@ class WordInstruct(Recipe):
         asked = self.size - self.texts
         # Of twice as many conversations the shorter half, or twice as often every other one of the longer half: every
         # conversation is as likely, and little is padding.
-        rows = sorted(_rows([conversation(rng) for _ in range(2 * asked)]), key=lambda row: len(row.tokens))
+        rows = sorted(rows_of([conversation(rng) for _ in range(2 * asked)]), key=lambda row: len(row.tokens))
         rows = rows[:asked] if rng.random() < 1 / 3 else rows[asked + int(rng.integers(2)) :: 2]
-        texts = _rows([(f"<s>{_lines(rng, text)}", "") for text in unlabelled(rng, self.texts)])
+        texts = rows_of([f"<s>{_lines(rng, text)}" for text in unlabelled(rng, self.texts)])
         made = arrays([*rows, *texts], reader().pad_token_id)
         made["weights"][len(rows) :] *= np.float32(self.text_weight)
         return made
@@ -93,39 +101,54 @@ class WordInstruct(Recipe):
         return abilities(folder)
 
 
-def conversation(rng: np.random.Generator) -> tuple[str, str]:
-    """Return a request with an example of a trained kind, as the chat template writes it, and the answer."""
+def conversation(rng: np.random.Generator) -> str:
+    """Return a conversation about an example of a trained kind, as the chat template writes it.
+
+    Of notes more than one thing may be asked in turn; and now and then a text is to be repeated.
+    """
     kind = _drawn(rng)
     example = kind.draw(rng, 1)[0]
+    if rng.random() < REPEATED:
+        return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
     content = request(rng, kind, example) + (CUE if rng.random() < 0.6 else "")
     system = ""
     if rng.random() < 0.05:
         system, _, content = content.partition("\n\n")
         system = f"<|system|>{system}</s>"
-    return f"<s>{system}<|user|>{content}</s><|assistant|>", f"{example.answer}</s>"
+    more = [_turn(*asked) for asked in _further(rng, example)] if kind in MAPPINGS and rng.random() < 0.5 else []
+    return f"<s>{system}{_turn(content, example.answer)}{''.join(more)}"
+
+
+def _turn(content: str, answer: str) -> str:
+    return f"<|user|>{content}</s><|assistant|>{answer}</s>"
+
+
+def _further(rng: np.random.Generator, example: Example) -> list[tuple[str, str]]:
+    """Return instructions of other mappings about the same notes, with their answers."""
+    kinds = some(rng, MAPPINGS, int(rng.integers(1, 5)))
+    return [(pick(rng, kind.wordings), ANSWERS[kind.name](example.meta)) for kind in kinds]
 
 
 @cache
 def _lots() -> tuple[Kind, ...]:
-    return tuple(kind for kind in TRAINED for _ in range(2 if kind.name in HARD else 1))
+    return tuple(kind for kind in TRAINED for _ in range(OFTEN.get(kind.name, 1)))
 
 
 def _drawn(rng: np.random.Generator) -> Kind:
-    lots = _lots()
-    return lots[int(rng.integers(len(lots)))]
+    return pick(rng, _lots())
 
 
 def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
     """Return an instruction in a seen wording, a list of classes where it names none, and the input."""
-    instruction = kind.wordings[int(rng.integers(len(kind.wordings)))]
+    instruction = pick(rng, kind.wordings)
     names = list(kind.class_names)
     if kind.name in CHOSEN_AMONG and rng.random() < 0.5:
         names = _few(rng, names, example.answer)
         if rng.random() < 0.6:
-            instruction = NAMING[int(rng.integers(len(NAMING)))].format(one_of(names))
+            instruction = pick(rng, NAMING).format(one_of(names))
             instruction = instruction[0].upper() + instruction[1:]
     block = ""
-    if not all(name in instruction.lower() for name in names) and rng.random() < 0.7:
+    if not all(name in instruction.lower() for name in names) and rng.random() < (0.4 if len(names) > 8 else 0.7):
         block = _block(rng, kind, names)
     elif not names and example.options and rng.random() < 0.08:
         block = _block(rng, kind, example.options)
@@ -134,8 +157,7 @@ def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
 
 def _few(rng: np.random.Generator, names: Sequence[str], right: str) -> list[str]:
     others = [name for name in names if name != right]
-    chosen = [right, *(others[int(i)] for i in rng.choice(len(others), int(rng.integers(1, 6)), replace=False))]
-    return [chosen[int(i)] for i in rng.permutation(len(chosen))]
+    return list(shuffled(rng, [right, *some(rng, others, int(rng.integers(1, 5)))]))
 
 
 def one_of(names: Sequence[str]) -> str:
@@ -164,14 +186,13 @@ def _lines(rng: np.random.Generator, text: str) -> str:
     return text.replace(". ", ".\n") if rng.random() < 0.5 else text
 
 
-def _rows(pairs: Sequence[tuple[str, str]]) -> list[Row]:
-    """Return tokens of (before, answer) pairs; where there is no answer, all tokens but the first are targets."""
-    inside = reader().backend_tokenizer
-    whole = inside.encode_batch([before + answer for before, answer in pairs], add_special_tokens=False)
-    mark = reader().convert_tokens_to_ids("<|assistant|>")
+def rows_of(texts: Sequence[str]) -> list[Row]:
+    """Return tokens of texts; targets are what an assistant says, or, of running text, all tokens but the first."""
+    mark, end = reader().convert_tokens_to_ids(["<|assistant|>", "</s>"])
     rows: list[Row] = []
-    for (_, answer), encoded in zip(pairs, whole, strict=True):
+    for encoded in reader().backend_tokenizer.encode_batch(list(texts), add_special_tokens=False):
         ids = encoded.ids
-        start = ids.index(mark) + 1 if answer else 1
-        rows.append(Row(ids, range(start, len(ids)), [start] if answer else []))
+        starts = [n + 1 for n, token in enumerate(ids) if token == mark]
+        spoken = [n for start in starts for n in range(start, ids.index(end, start) + 1)]
+        rows.append(Row(ids, spoken or range(1, len(ids)), starts))
     return rows
