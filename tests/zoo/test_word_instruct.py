@@ -8,11 +8,20 @@ from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import renderer, with_cue
 from promptology.zoo.recipes import word_instruct_ability
 from promptology.zoo.recipes.building import build
-from promptology.zoo.recipes.word_instruct import CUE, WordInstruct, conversation, reader, request, rows_of
+from promptology.zoo.recipes.word_instruct import (
+    CUE,
+    WordInstruct,
+    alike,
+    conversation,
+    padded,
+    reader,
+    request,
+    rows_of,
+)
 from promptology.zoo.wordland.kind import for_evaluation
 from promptology.zoo.wordland.kinds import HELD_OUT, HELD_OUT_CLASSIFICATION, KINDS, MAPPINGS, TRAINED
 
-SMALL = {"steps": 20, "size": 12, "texts": 3, "width": 32, "layers": 1, "heads": 2}
+SMALL = {"steps": 20, "drawn": 24, "tokens": 400, "texts": 100, "width": 32, "layers": 1, "heads": 2}
 
 
 def small():
@@ -80,13 +89,25 @@ def test_targets_are_what_the_assistant_says(conversations):
         assert len(row.judged) == text.count("<|assistant|>")
 
 
+def test_every_conversation_is_in_one_group_of_like_length():
+    rng = np.random.default_rng(6)
+    rows = rows_of([conversation(rng) for _ in range(96)])
+    groups = alike(rows, 800)
+    assert sorted(map(id, rows)) == sorted(id(row) for group in groups for row in group)
+    assert all(len(group) == 1 or padded(group) * len(group) <= 800 for group in groups)
+    filled = sum(len(row.tokens) for row in rows) / sum(padded(group) * len(group) for group in groups)
+    assert filled > 0.75
+
+
 def test_batches_follow_from_the_generator():
     recipe = small()
     one, two = (recipe.batch(np.random.default_rng([0, 5]), 0) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
-    texts = one["judged"].sum(axis=1) == 0
-    assert texts.sum() == SMALL["texts"]
-    assert set(one["weights"][texts].ravel()) == {np.float32(0), np.float32(recipe.text_weight)}
+    judged = one["places"][one["judged"] > 0] // one["tokens"].shape[1]
+    asked = len(set(judged.tolist()))
+    assert set(judged.tolist()) == set(range(asked)) and asked < len(one["tokens"])
+    assert one["tokens"][:asked].size <= SMALL["tokens"] and (one["tokens"][asked:] != reader().pad_token_id).all()
+    assert set(one["weights"].tolist()) == {1.0, np.float32(recipe.text_weight)}
 
 
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):
