@@ -10,6 +10,7 @@ from promptology.zoo.recipes import word_instruct_ability
 from promptology.zoo.recipes.building import build
 from promptology.zoo.recipes.word_instruct import (
     CUE,
+    LAST,
     WordInstruct,
     alike,
     conversation,
@@ -111,13 +112,26 @@ def test_what_follows_is_answered_by_a_class_that_was_offered(conversations):
 
 def test_batches_follow_from_the_generator():
     recipe = small()
-    one, two = (recipe.batch(np.random.default_rng([0, 5]), 0) for _ in range(2))
+    one, two = (recipe.batch(np.random.default_rng([0, 5]), LAST) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
     judged = one["places"][one["judged"] > 0] // one["tokens"].shape[1]
     asked = len(set(judged.tolist()))
     assert set(judged.tolist()) == set(range(asked)) and asked < len(one["tokens"])
     assert one["tokens"][:asked].size <= SMALL["tokens"] and (one["tokens"][asked:] != reader().pad_token_id).all()
     assert set(one["weights"].tolist()) == {1.0, np.float32(recipe.text_weight)}
+
+
+def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
+    recipe, sizes = WordInstruct(), []
+    for stage in range(LAST):
+        made = recipe.batch(np.random.default_rng(stage), stage)
+        row = next(row for row in made["tokens"] if reader().convert_tokens_to_ids("<|assistant|>") in row)
+        text = reader().decode(row, skip_special_tokens=False)
+        asked, said = re.search(r"\n\n(.*?)</s><\|assistant\|>(.*?)</s>", text).groups()
+        assert asked == said
+        sizes.append(len({int(t) for t in made["tokens"].ravel()[made["places"][made["judged"] > 0] + 1]}))
+    assert sizes == sorted(sizes)
+    assert [recipe.after(stage, accuracy) for stage, accuracy in ((0, 0.1), (0, 0.9), (LAST, 0.9))] == [0, 1, LAST]
 
 
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ alone the model knows what the classes of held-out kinds have to do with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from promptology.zoo.wordland.kind import Example, Kind
 from promptology.zoo.wordland.kinds import MAPPINGS, TRAINED
 from promptology.zoo.wordland.mappings import ANSWERS
 from promptology.zoo.wordland.passages import unlabelled
+from promptology.zoo.wordland.reading import ANY_WORD
 from promptology.zoo.wordland.sentences import pick, shuffled, some
 from promptology.zoo.wordland.vocabulary import vocabulary
 
@@ -38,6 +40,12 @@ OFTEN = {
     **dict.fromkeys(("theme", "topic"), 3),
 }
 """Kinds that are drawn more often than others."""
+POOL, GROWTH = 64, 1.6
+"""Words of the first stage, and by how much more each following stage has."""
+LAST = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
+"""The stage of all kinds; before it words are repeated, more of them from stage to stage. Copying, which half of the
+kinds need, is learned in a few hundred steps that way, and hardly at all among everything else."""
+MASTERED = 0.6
 LEAST = 9
 """Tokens that a passage has at least."""
 ALONE, MORE = 0.35, 8
@@ -87,12 +95,17 @@ class WordInstruct(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return conversations of like length and running text."""
-        groups = alike(rows_of([conversation(rng) for _ in range(self.drawn)]), self.tokens)
+        pool = round(POOL * GROWTH**stage)
+        texts = [conversation(rng) if stage == LAST else repetition(rng, pool) for _ in range(self.drawn)]
+        made = rows_of(texts)
+        if stage < LAST:
+            made = [Row(row.tokens, row.targets, row.targets) for row in made]
+        groups = alike(made, self.tokens)
         rows = pick(rng, groups)
         length = padded(rows)
-        texts = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
-        texts = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in texts]
-        return arrays([*rows, *texts], [1.0] * len(rows) + [self.text_weight] * len(texts))
+        read = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
+        read = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in read]
+        return arrays([*rows, *read], [1.0] * len(rows) + [self.text_weight] * len(read))
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss over answers and running text, and the share of answers that are right."""
@@ -103,6 +116,10 @@ class WordInstruct(Recipe):
         each = fn.cross_entropy(logits, wanted, reduction="none")
         right = (logits.argmax(-1) == wanted) * batch["judged"]
         return (each * batch["weights"]).sum() / batch["weights"].sum(), right.sum() / batch["judged"].sum()
+
+    def after(self, stage: int, accuracy: float) -> int:
+        """Return the next stage where repeating goes well: more words, at last all kinds."""
+        return min(stage + (accuracy > MASTERED), LAST)
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Return accuracies on inputs for evaluation, as the library scores and generates."""
@@ -129,6 +146,17 @@ def conversation(rng: np.random.Generator) -> str:
         system, _, content = content.partition("\n\n")
         system = f"<|system|>{system}</s>"
     return f"<s>{system}{_turn(content, example.answer)}{''.join(_further(rng, kind, example, classes))}"
+
+
+def repetition(rng: np.random.Generator, pool: int) -> str:
+    """Return a conversation in which words, out of the first so many, are to be repeated."""
+    text = " ".join(some(rng, _mixed()[:pool], int(rng.integers(4, 13)))) + "."
+    return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{text}", text)
+
+
+@cache
+def _mixed() -> tuple[str, ...]:
+    return shuffled(np.random.default_rng(0), ANY_WORD)
 
 
 def _turn(content: str, answer: str) -> str:
