@@ -6,8 +6,18 @@ import pytest
 
 from promptology.errors import UsageError
 from promptology.zoo.recipes.vocabulary import tokenizer
+from promptology.zoo.wordland import words
 from promptology.zoo.wordland.kind import for_evaluation
-from promptology.zoo.wordland.kinds import HELD_OUT, HELD_OUT_CLASSIFICATION, KINDS, MAPPINGS, TRAINED, kind, rows
+from promptology.zoo.wordland.kinds import (
+    HELD_OUT,
+    HELD_OUT_CLASSIFICATION,
+    KINDS,
+    MAPPINGS,
+    TRAINED,
+    joined,
+    kind,
+    rows,
+)
 from promptology.zoo.wordland.vocabulary import vocabulary
 
 SIZES = {"train": 256, "validation": 200, "test": 600, "unlabeled": 1000}
@@ -89,6 +99,22 @@ def test_inputs_of_held_out_classification_with_their_instruction_are_short(draw
     for held_out in HELD_OUT_CLASSIFICATION:
         texts = [f"{held_out.wordings[0]}\n\n{e.inputs['text']}" for e in drawn[held_out.name]["test"]]
         assert max(len(reader(text)["input_ids"]) for text in texts) <= 48
+
+
+def test_joined_sentences_are_of_as_many_classes():
+    splits = joined(KINDS["topic"], 0, {"train": 300, "test": 300})
+    alone = {e.key for e in KINDS["topic"].draw(np.random.default_rng(0), 500)}
+    for examples in splits.values():
+        counts = Counter(len(e.meta["classes"]) for e in examples)
+        assert set(counts) == {1, 2, 3} and min(counts.values()) > 60
+    sentences = [s for examples in splits.values() for e in examples for s in re.findall(r"[^.]+\.", e.inputs["text"])]
+    assert len({s.strip() for s in sentences}) == len(sentences)
+    assert not alone & {s.strip() for s in sentences}
+    for example in splits["test"]:
+        said = Counter(words.THEME_OF[w] for w in re.findall(r"\w+", example.key) if w in words.THEME_OF)
+        assert all(said[name] >= 2 for name in example.meta["classes"])
+        assert example.answer == "; ".join(sorted(example.meta["classes"]))
+    assert len({name for e in splits["train"] for name in e.meta["classes"]}) == 12
 
 
 def test_a_kind_that_is_used_up_says_so():
