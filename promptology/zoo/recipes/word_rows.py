@@ -16,8 +16,9 @@ BLOCK = 8
 """Rows of a batch are as long as its longest, rounded up to this many tokens."""
 
 
-NEAR, HANDED_ON = 6.0, 0.3
-"""How much a head of the first layer prefers its distance at the start, and how strong what heads find is."""
+NEAR, HANDED_ON, QUIET = 6.0, 0.15, 0.1
+"""How much a head of the first layer prefers its distance at the start, how strong what heads find is, and how strong
+what the layers between them add, which would drown it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def look_back(model: Any) -> None:
     for n, layer in enumerate(model.model.layers):
         attention = layer.self_attn
         attention.o_proj.weight.copy_(HANDED_ON * attention.v_proj.weight.T)
+        layer.mlp.down_proj.weight.mul_(QUIET)
         if n:
             attention.k_proj.weight.copy_(attention.q_proj.weight)
             continue
