@@ -70,6 +70,8 @@ SEASONS: dict[str, tuple[str, ...]] = {name: _WORDS[name] for name in ("autumn",
 ROOMS: dict[str, tuple[str, ...]] = {
     name: _WORDS[name] for name in ("bathroom", "bedroom", "garage", "kitchen", "office")
 }
+HABITATS: dict[str, str] = {"forest": "animal", "garden": "insect", "sea": "fish", "sky": "bird"}
+"""Place to the theme of what lives there."""
 PROFESSIONS: dict[str, str] = {
     "banker": "money",
     "doctor": "health",
@@ -79,7 +81,7 @@ PROFESSIONS: dict[str, str] = {
     "teacher": "school",
 }
 """Profession to the theme of its work."""
-_IRREGULAR = dict(_pairs("plurals"))
+_IRREGULAR: dict[str, str] = {one: many for one, many in _pairs("plurals")}
 
 
 def plural(noun: str) -> str:
