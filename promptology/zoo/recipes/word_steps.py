@@ -60,7 +60,9 @@ class WordSteps(Recipe):
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return answers to problems of training; a share of the batches shows demonstrations before each, and is small."""
         shown = rng.random() < self.shown_share
-        made = [_row(rng, int(rng.integers(1, 4)) if shown else 0) for _ in range(self.size // 4 if shown else self.size)]
+        made = [
+            _row(rng, int(rng.integers(1, 4)) if shown else 0) for _ in range(self.size // 4 if shown else self.size)
+        ]
         return arrays(made, _reader().pad_token_id)
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -70,9 +70,7 @@ class Mapping:
             words.append(fresh[int(rng.integers(len(fresh)))])
         return Example(" ".join(words), self.labels[label])
 
-    def balanced(
-        self, rng: np.random.Generator, each: int, without: Sequence[str] = ()
-    ) -> list[Example]:
+    def balanced(self, rng: np.random.Generator, each: int, without: Sequence[str] = ()) -> list[Example]:
         """Return `each` examples a class in random order, all different, none with a text of `without`.
 
         Raises UsageError where a mapping of one word has not so many.
@@ -107,9 +105,7 @@ def held_out(theme: str, label: str) -> bool:
     return (_THEMES.index(theme) + LABELS.index(label)) % HELD_OUT_ONE_IN == 0
 
 
-def draw(
-    rng: np.random.Generator, *, classes: int = CLASSES, words: int = WORDS, held: bool = False
-) -> Mapping:
+def draw(rng: np.random.Generator, *, classes: int = CLASSES, words: int = WORDS, held: bool = False) -> Mapping:
     """Return a mapping of training or, with `held`, one whose assignments are all held out.
 
     Raises UsageError for fewer than 2 or more than 8 classes, and for less than 1 or more than 3 words.
