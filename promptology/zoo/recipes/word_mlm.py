@@ -26,7 +26,7 @@ PLAIN = (
     "{text}\n\nAnswer: [MASK]",
 )
 """Templates without an instruction; a label stands at the mask."""
-GROUPS = 3
+GROUPS = 4
 """Rows of similar length that a batch is made of: padding is paid for."""
 BLOCK = 8
 MASKED, KEPT, CHANGED = 0.15, 0.1, 0.1
