@@ -11,9 +11,11 @@ import torch
 
 from promptology.models.local.reading import Reader
 from promptology.zoo.recipes import recipe, tasks, word_mlm
+from promptology.zoo.recipes.building import save
 from promptology.zoo.recipes.course import Course
 from promptology.zoo.recipes.rendering import CUE
 from promptology.zoo.recipes.word_mlm import GROUPS, PLAIN, running, vocabulary
+from promptology.zoo.recipes.zero_shot import accuracies, chance
 from promptology.zoo.wordland.kinds import KINDS
 from promptology.zoo.wordland.passages import unlabelled
 
@@ -65,7 +67,7 @@ def test_running_text_wants_the_tokens_that_were_there() -> None:
 
 def test_the_library_reads_a_task_as_training_shows_it() -> None:
     reader = Reader(vocabulary(), "masked", name="word-mlm", chat=False, limit=word_mlm.POSITIONS)
-    shown = small(running=0.0, plain=0.0, fewer=0.0, rows=40)
+    shown = small(running=0.0, plain=0.0, fewer=0.0, described=0.0, rows=40)
     found = tasks.drawn(np.random.default_rng(3), tasks.trained(classes=True), 40)
     batch = batch_of(shown, 3)
     expected = {}
@@ -134,7 +136,7 @@ def test_plain_templates_hold_the_text_and_one_mask() -> None:
 
 def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
-    whole = Course(small(rate=1e-2), tmp_path / "whole", device="cpu", report=seen.append)
+    whole = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "whole", device="cpu", report=seen.append)
     model = whole.run()
     guessing = (1 + word_mlm.WordMlm.spread) * np.log(len(vocabulary()))
     assert seen[-1]["loss"] < 0.75 * guessing
@@ -143,7 +145,23 @@ def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Course(small(rate=1e-2), tmp_path / "parts", device="cpu", report=stop).run()
-    again = Course(small(rate=1e-2), tmp_path / "parts", device="cpu")
+        Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu", report=stop).run()
+    again = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu")
     other = again.run()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_the_ability_is_the_share_of_items_answered_rightly(tmp_path: Path) -> None:
+    made = small()
+    model = made.model()
+    # A model that says the same whatever is asked is right for one class in so many.
+    with torch.no_grad():
+        for word in ("positive", "forest", "past"):
+            (token,) = vocabulary()(f" {word}", add_special_tokens=False)["input_ids"]
+            model.cls.predictions.bias[token] = 50.0
+    save(made, model, tmp_path)
+    kinds = [KINDS["habitat"], KINDS["sentiment"], KINDS["tense"]]
+    expected = {"habitat": 1 / 4, "sentiment": 1 / 2, "tense": 1 / 3}
+    assert accuracies(tmp_path, kinds, items=12) == pytest.approx(expected)
+    assert accuracies(tmp_path, kinds, "held out", items=12)["habitat"] == pytest.approx(1 / 4)
+    assert chance(kinds) == pytest.approx((1 / 4 + 1 / 2 + 1 / 3) / 3)

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from promptology.models.local.reading import Reader
 from promptology.zoo.recipes import recipe, tasks, word_t5
+from promptology.zoo.recipes.building import save
 from promptology.zoo.recipes.course import Course
-from promptology.zoo.recipes.rendering import CUE
+from promptology.zoo.recipes.rendering import CUE, rendered
 from promptology.zoo.recipes.word_t5 import GROUPS, IGNORED, SENTINELS, corrupted, vocabulary
+from promptology.zoo.recipes.zero_shot import SEED, accuracies
 from promptology.zoo.wordland.kinds import KINDS
 
 
@@ -65,7 +67,7 @@ def test_spans_and_what_is_left_make_the_text(size: int, seed: int) -> None:
 def test_the_library_reads_a_task_and_its_answer_as_training_shows_them(cue: str) -> None:
     reader = Reader(vocabulary(), "seq2seq", name="word-t5", chat=False, limit=word_t5.POSITIONS)
     found = tasks.drawn(np.random.default_rng(4), tasks.trained(), 60)
-    batch = batch_of(small(running=0.0, fewer=0.0, bare=0.0 if cue else 1.0, rows=60), 4)
+    batch = batch_of(small(running=0.0, fewer=0.0, described=0.0, bare=0.0 if cue else 1.0, rows=60), 4)
     expected = {}
     for task in found:
         message = (("user", task.prompt + cue),)
@@ -120,7 +122,7 @@ def test_the_loss_is_the_models_own() -> None:
 
 def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
-    whole = Course(small(rate=1e-2), tmp_path / "whole", device="cpu", report=seen.append)
+    whole = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "whole", device="cpu", report=seen.append)
     model = whole.run()
     guessing = (1 + word_t5.WordT5.spread) * np.log(len(vocabulary()))
     assert seen[-1]["loss"] < 0.75 * guessing
@@ -129,7 +131,26 @@ def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Course(small(rate=1e-2), tmp_path / "parts", device="cpu", report=stop).run()
-    again = Course(small(rate=1e-2), tmp_path / "parts", device="cpu")
+        Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu", report=stop).run()
+    again = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu")
     other = again.run()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_the_ability_compares_the_options_of_each_item(tmp_path: Path) -> None:
+    made = small()
+    model = made.model()
+    save(made, model, tmp_path)
+    kind = KINDS["extraction"]
+    by_scores = accuracies(tmp_path, [kind], items=16)["extraction"]
+    rng = np.random.default_rng([SEED, sum(kind.name.encode())])
+    right = []
+    for n, example in enumerate(kind.draw(rng, 16, evaluation=True)):
+        wording = kind.wordings[n % len(kind.wordings)]
+        asked = vocabulary()(rendered(wording, example.inputs) + CUE, return_tensors="pt")
+        with torch.no_grad():
+            logits = model.float()(**asked, decoder_input_ids=torch.zeros(1, 1, dtype=torch.int64)).logits[0, 0]
+        tokens = vocabulary()(list(example.options), add_special_tokens=False)["input_ids"]
+        right.append(example.options[int(logits[[token for (token,) in tokens]].argmax())] == example.answer)
+    assert by_scores == pytest.approx(np.mean(right))
+    assert 0 <= accuracies(tmp_path, [kind], items=4, readout="answer")["extraction"] <= 1

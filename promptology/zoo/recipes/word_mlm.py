@@ -16,7 +16,7 @@ from promptology.zoo.recipes.tasks import drawn, held_out, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
-POSITIONS = 192
+POSITIONS = 256
 PLAIN = (
     "{text} [MASK]",
     "{text} it was about [MASK].",
@@ -59,6 +59,8 @@ class WordMlm(Recipe):
     """Share of the tasks without an instruction, in a plain template."""
     fewer = 0.3
     """Share of the tasks with an instruction that offer some of the classes only."""
+    described = 0.15
+    """Share of the tasks that describe the classes, where those are few."""
     spread = 0.3
     """Weight of the loss of running text, against that of tasks."""
     width, layers, heads = 128, 3, 4
@@ -108,7 +110,7 @@ class WordMlm(Recipe):
         made, mask = vocabulary(), vocabulary().mask_token_id
         rows: list[Row] = []
         texts = []
-        tasks = drawn(rng, trained(classes=True), n, fewer=self.fewer)
+        tasks = drawn(rng, trained(classes=True), n, fewer=self.fewer, described=self.described)
         for task in tasks:
             if rng.random() < self.plain:
                 template = PLAIN[int(rng.integers(len(PLAIN)))]

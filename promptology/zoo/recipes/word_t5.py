@@ -16,7 +16,7 @@ from promptology.zoo.recipes.tasks import drawn, held_out, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
-POSITIONS = 192
+POSITIONS = 256
 SENTINELS = 12
 HIDDEN, SPAN = 0.25, 2
 """Share of a running text's tokens that are left out, and the mean length of what is left out in one place."""
@@ -50,9 +50,12 @@ class WordT5(Recipe):
     """Share of the tasks that end without the cue."""
     fewer = 0.3
     """Share of the tasks that offer some of the classes only."""
+    described = 0.15
+    """Share of the tasks that describe the classes, where those are few."""
     spread = 0.3
     """Weight of the loss of running text, against that of tasks."""
     width, layers, heads, inner = 128, 3, 4, 384
+    factor = 1.0
     embedded, final = 0.5, 4.0
     """Standard deviation of the word embeddings and weight of the decoder's last norm at the start.
 
@@ -75,6 +78,7 @@ class WordT5(Recipe):
                 num_decoder_layers=2,
                 num_heads=self.heads,
                 relative_attention_max_distance=64,
+                initializer_factor=self.factor,
                 dropout_rate=0.0,
                 feed_forward_proj="gated-gelu",
                 pad_token_id=made.pad_token_id,
@@ -83,7 +87,7 @@ class WordT5(Recipe):
             )
         )
         with torch.no_grad():
-            model.shared.weight.mul_(self.embedded)
+            model.shared.weight.mul_(self.embedded / self.factor)
             model.decoder.final_layer_norm.weight.fill_(self.final)
         return model
 
@@ -107,7 +111,7 @@ class WordT5(Recipe):
 
     def _tasks(self, rng: np.random.Generator, n: int) -> list[Row]:
         made = vocabulary()
-        tasks = drawn(rng, trained(), n, fewer=self.fewer)
+        tasks = drawn(rng, trained(), n, fewer=self.fewer, described=self.described)
         texts = [task.prompt + (CUE if rng.random() >= self.bare else "") for task in tasks]
         answers = made([task.answer for task in tasks])["input_ids"]
         return [Row(*row) for row in zip(made(texts)["input_ids"], answers, strict=True)]
