@@ -21,6 +21,7 @@ PROMPTS = (
     "it was about this. this is that in one word. in summary the text is all about what it says.",
 )
 """Plain prompts that users write, whose words are tokens too."""
+REPEAT = ("Write the words again.", "Repeat these words.", "Copy the list of words.")
 FEW = 8
 """Classes that may be described: of more, a prompt would be too long."""
 
@@ -38,7 +39,7 @@ def held_out(*, classes: bool = False) -> tuple[Kind, ...]:
 @cache
 def words_known() -> tuple[str, ...]:
     """Return the words that are tokens: Wordland's, and those of plain prompts."""
-    return (*vocabulary(), *words_of(PROMPTS))
+    return (*vocabulary(), *words_of([*PROMPTS, *REPEAT]))
 
 
 class Asked(NamedTuple):
@@ -83,6 +84,19 @@ def drawn(
                 offered = {name: said[name] for name in offered}
             found.append(asked(kind, example, wording, offered))
     return found
+
+
+def repetition(rng: np.random.Generator, pool: int) -> Asked:
+    """Return the task to write a few words again; they are out of the first so many of Wordland in a fixed order."""
+    known = _mixed()[:pool]
+    text = " ".join(known[int(i)] for i in rng.choice(len(known), int(rng.integers(3, 9)), replace=False))
+    return Asked(rendered(REPEAT[int(rng.integers(len(REPEAT)))], text), text, text, (), "repetition")
+
+
+@cache
+def _mixed() -> tuple[str, ...]:
+    words = vocabulary()
+    return tuple(words[int(i)] for i in np.random.default_rng(0).permutation(len(words)))
 
 
 def _some(rng: np.random.Generator, names: Sequence[str], right: str) -> tuple[str, ...]:
