@@ -184,15 +184,8 @@ class ToyClip(Recipe):
         which = rng.permutation(len(triple))[:count]
         triple[which] = pool[rng.integers(len(pool), size=(count, triple.shape[1]))]
 
-    def _twins(
-        self,
-        rng: np.random.Generator,
-        triple: np.ndarray[Any, Any],
-        shade: np.ndarray[Any, Any],
-        first: int,
-        count: int,
-    ) -> None:
-        """Make pairs of images, from image `first`, that differ in nothing but shade or nothing but texture, in place."""
+    def _twins(self, rng: np.random.Generator, triple: Indices, shade: Indices, first: int, count: int) -> None:
+        """Make pairs of images, from image `first`, that differ in shade alone or in texture alone, in place."""
         pairs = first + 2 * np.arange(count)
         triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
         for row in pairs[: count // 2] + 1:
