@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, its usual name
 
 from promptology.zoo.recipes.course import ROUND, Batch, Recipe
-from promptology.zoo.toyland.captions import PLAIN, Mix, captions, truth
+from promptology.zoo.toyland.captions import PLAIN, SHADE, Mix, captions, truth
 from promptology.zoo.toyland.drawing import render
 from promptology.zoo.toyland.lists import SEEN, STYLES
 from promptology.zoo.toyland.scenes import Scenes, joined, sample
@@ -117,6 +117,9 @@ class ToyClip(Recipe):
         ease = max(0.0, 1 - stage / self._easy_rounds())
         scenes = self._scenes(rng, ease)
         made = captions(scenes, rng, PLAIN if rng.random() < ease else Mix())
+        # A word for shades that stands for the whole colour is as often right as wrong. Its caption counts as true of
+        # its own shade only: between two shades it then comes to lie in the middle, and its wording to tell it apart.
+        made.says[:, SHADE] = np.where(made.loose >= 0, made.loose, made.says[:, SHADE])
         return {"pixels": render(scenes, PX), "ids": encoded(made.text), "true": truth(made, scenes)}
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
