@@ -191,7 +191,7 @@ class ToyClip(Recipe):
         """Make pairs of images, from image `first`, that differ in shade alone or in texture alone, in place."""
         pairs = first + 2 * np.arange(count)
         triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
-        for row in pairs[: count // 2] + 1:
+        for row in pairs[: count // 3] + 1:
             colour, texture, shape = triple[row, 0]
             others = [t for c, t, s in SEEN if c == colour and s == shape and t != texture]
             triple[row, 0, 1], shade[row, 0] = others[rng.integers(len(others))], 1 - shade[row, 0]

@@ -43,13 +43,13 @@ class Captions(NamedTuple):
 class Mix(NamedTuple):
     """How often captions are of each kind (shares) and how names are made."""
 
-    catalogue: float = 0.22
+    catalogue: float = 0.25
     described: float = 0.1
     styled: float = 0.4
     """Share of the captions of an image that name its style, unless it is clean; for clean ones a fifth of it."""
     more: float = 0.35
     """Share of the captions of images with several objects that give a count or a relation."""
-    shade: float = 0.25
+    shade: float = 0.5
     """Share of colours that everyday captions name by either word for their shades; catalogue ones: three quarters."""
     levels: tuple[float, ...] = (0.52, 0.3, 0.08, 0.06, 0.04)
     """Shares of names with texture, colour and shape; colour and shape; texture and shape; shape; colour alone."""
