@@ -49,7 +49,7 @@ class Mix(NamedTuple):
     """Share of the captions of an image that name its style, unless it is clean; for clean ones a fifth of it."""
     more: float = 0.35
     """Share of the captions of images with several objects that give a count or a relation."""
-    shade: float = 0.5
+    shade: float = 0.3
     """Share of colours that everyday captions name by either word for their shades; catalogue ones: three quarters."""
     levels: tuple[float, ...] = (0.52, 0.3, 0.08, 0.06, 0.04)
     """Shares of names with texture, colour and shape; colour and shape; texture and shape; shape; colour alone."""
@@ -60,6 +60,9 @@ class Mix(NamedTuple):
 
 PLAIN = Mix(catalogue=0.1, described=0.0, styled=0.0, more=0.0, shade=0.1, detail=0.0, synonym=0.0)
 """Simple captions for the beginning of a training."""
+
+SHADED = Mix(catalogue=0.5, described=0.0, styled=0.1, shade=0.9, levels=(0.3, 0.7, 0.0, 0.0, 0.0), detail=0.0)
+"""Captions that nearly all use words for shades, half of them exactly."""
 
 
 def captions(scenes: Scenes, rng: np.random.Generator, mix: Mix | None = None) -> Captions:
