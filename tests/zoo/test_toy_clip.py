@@ -82,11 +82,21 @@ def test_batches_show_no_unseen_triple_and_depend_on_the_generator_alone() -> No
     assert one["pixels"].shape == (64, 32, 32, 3) and one["true"].shape == (64, 64) and one["true"].diagonal().all()
 
 
+def test_in_batches_of_shades_every_image_has_a_twin_of_the_other_shade() -> None:
+    scenes = ToyClip()._scenes(np.random.default_rng(0), 0.0, shades=True)
+    assert len(scenes) == 64 and (scenes.count == 1).all()
+    for name in ("shape", "colour", "texture"):
+        assert np.array_equal(getattr(scenes, name)[::2], getattr(scenes, name)[1::2])
+    assert np.array_equal(scenes.shade[::2], 1 - scenes.shade[1::2])
+
+
 def test_a_loose_word_for_shades_is_no_caption_of_the_other_shade() -> None:
     made = ToyClip()
+    made.shades = 0.0
     apart = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)
+        rng.random()
         scenes = made._scenes(rng, 0.0)
         rng.random()
         told = captions(scenes, rng)

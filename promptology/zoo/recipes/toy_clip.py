@@ -34,8 +34,8 @@ class ToyClip(Recipe):
     Over the first `easy` of the steps objects become smaller and leave the middle, and captions and styles more varied:
     from jittered scenes alone the towers do not find each other. `alike`: largest share of a batch that has one
     attribute in common, so that the others must tell its images apart; `twins`: share of the single objects that come
-    in pairs which differ in shade or in texture alone. `shades`: share of the batches in which every image has a twin of
-    the other shade and nearly every caption a word for it, without which the wording's part in it is not found.
+    in pairs which differ in shade or in texture alone. `shades`: share of the batches in which every image has a twin
+    of the other shade and nearly every caption a word for it; without them the part of the wording is not found.
     """
 
     name = "toy-clip"
@@ -200,7 +200,7 @@ class ToyClip(Recipe):
     def _twins(
         self, rng: np.random.Generator, triple: Indices, shade: Indices, first: int, count: int, textures: int
     ) -> None:
-        """Make pairs of images, from image `first`, in place: `textures` of them differ in texture, the rest in shade."""
+        """Make pairs of images from image `first` on, in place: `textures` differ in texture, the others in shade."""
         pairs = first + 2 * np.arange(count)
         triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
         for row in pairs[:textures] + 1:
