@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, its usual name
 
 from promptology.zoo.recipes.course import ROUND, Batch, Recipe
-from promptology.zoo.toyland.captions import PLAIN, SHADE, SHADED, Mix, captions, truth
+from promptology.zoo.toyland.captions import CONSONANTS, PLAIN, SHADE, SHADED, VOWELS, Mix, captions, truth
 from promptology.zoo.toyland.drawing import render
 from promptology.zoo.toyland.lists import SEEN, STYLES
 from promptology.zoo.toyland.scenes import Scenes, joined, sample
@@ -219,13 +219,13 @@ def tokenizer() -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    pairs = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
-    ends = [f"##{letter}" for letter in "bdfgklmnprstvzaeiou"]
+    pairs = [c + v for c in CONSONANTS for v in VOWELS]
+    ends = [f"##{letter}" for letter in CONSONANTS + VOWELS]
     pieces = [PAD, UNKNOWN, START, END, *MARKS, *words(), *pairs, *(f"##{pair}" for pair in pairs), *ends]
     ids = {piece: n for n, piece in enumerate(dict.fromkeys(pieces))}
     inner = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN))
     unknown = rf"(?<![a-z])(?!(?:{'|'.join(words())})(?![a-z]))"
-    consonant, pair = "[bdfgklmnprstvz]", "[bdfgklmnprstvz][aeiou]"
+    consonant, pair = f"[{CONSONANTS}]", f"[{CONSONANTS}][{VOWELS}]"
     inner.normalizer = normalizers.Sequence(
         [
             normalizers.Lowercase(),

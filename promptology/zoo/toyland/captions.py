@@ -7,13 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.zoo.toyland.lists import COLOURS, PLACES, SHADES, SHAPES, SIZES, STYLES, TEXTURES
+from promptology.zoo.toyland.lists import COLOURS, SHADES, SHAPES, SIZES, STYLES, TEXTURES
 from promptology.zoo.toyland.naming import NUMBERS, SYNONYMS, described, plural
 from promptology.zoo.toyland.scenes import Scenes, Whole, place, relation, sizes
 from promptology.zoo.toyland.templates import CATALOGUE, EVERYDAY, STYLED, filled
 
 COLOUR, SHADE, TEXTURE, SHAPE, SIZE, PLACE, STYLE = range(7)
 """What a caption can say about one object and its image: the columns of `Captions.says`."""
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+"""What words without meaning are made of."""
 
 RELATIONS = ("left of", "right of", "above", "below")
 AT = ("on the left", "on the right", "at the top", "at the bottom")
@@ -202,11 +205,7 @@ def nonsense(first: float, second: float) -> str:
     """Return a word without meaning, consonant-vowel-consonant-vowel-consonant, from two numbers in [0, 1)."""
     a, b = int(first * 14 * 5 * 14), int(second * 5 * 14)
     at = (a // 70, a // 14 % 5, a % 14, b // 14, b % 14)
-    return "".join((_CONSONANTS, _VOWELS)[n % 2][i] for n, i in enumerate(at))
-
-
-_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-assert len(PLACES) == len(AT) == len(RELATIONS)
+    return "".join((CONSONANTS, VOWELS)[n % 2][i] for n, i in enumerate(at))
 
 
 def _one(choices: tuple[str, ...], u: float) -> str:
