@@ -58,7 +58,7 @@ class ToyClip(Recipe):
     easy: float = 0.1
     alike: float = 0.6
     twins: float = 0.4
-    shades: float = 0.3
+    shades: float = 0.5
     width: int = 128
     layers: int = 4
     text_width: int = 96
