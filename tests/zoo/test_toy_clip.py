@@ -144,12 +144,18 @@ def test_training_lowers_the_loss_and_goes_on_after_an_interruption(tmp_path: Pa
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-def test_the_curriculum_ends_after_its_share_of_the_steps() -> None:
+def test_the_curriculum_ends_after_its_shares_of_the_steps() -> None:
     made = small(steps=1000)
+    made.easy, made.settled, made.shades = 0.1, 0.2, 1.0
     stages = [0]
     for _ in range(10):
         stages.append(made.after(stages[-1], 0.0))
-    assert stages == [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4]
+    assert stages == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
+    drawn = []
+    made._scenes = lambda rng, ease, shades: drawn.append((ease, shades)) or ToyClip._scenes(made, rng, ease, shades)
+    for stage in stages[:9]:
+        made.batch(np.random.default_rng(0), stage)
+    assert drawn == [(1.0, False), (0.75, False), (0.5, False), (0.25, False), *[(0.0, False)] * 4, (0.0, True)]
 
 
 def test_the_folder_loads_and_its_processor_does_what_training_did(folder: Path) -> None:

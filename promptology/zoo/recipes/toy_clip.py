@@ -35,7 +35,8 @@ class ToyClip(Recipe):
     from jittered scenes alone the towers do not find each other. `alike`: largest share of a batch that has one
     attribute in common, so that the others must tell its images apart; `twins`: share of the single objects that come
     in pairs which differ in shade or in texture alone. `shades`: share of the batches in which every image has a twin
-    of the other shade and nearly every caption a word for it; without them the part of the wording is not found.
+    of the other shade and nearly every caption a word for it; without them the part of the wording is not found. They
+    come when `settled` of the steps are done, and the towers know what there is to tell apart.
     """
 
     name = "toy-clip"
@@ -59,6 +60,7 @@ class ToyClip(Recipe):
     alike: float = 0.6
     twins: float = 0.4
     shades: float = 0.5
+    settled: float = 0.5
     width: int = 128
     layers: int = 4
     text_width: int = 96
@@ -116,8 +118,8 @@ class ToyClip(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return `pixels` uint8 (n, 32, 32, 3), `ids` int64 (n, length) and `true` bool (n images, n captions)."""
-        ease = max(0.0, 1 - stage / self._easy_rounds())
-        shades = rng.random() < self.shades * (1 - ease)
+        ease = max(0.0, 1 - stage / self._rounds(self.easy))
+        shades = stage >= self._rounds(self.settled) and rng.random() < self.shades
         scenes = self._scenes(rng, ease, shades)
         made = captions(scenes, rng, SHADED if shades else PLAIN if rng.random() < ease else Mix())
         # A word for shades that stands for the whole colour is as often right as wrong. Its caption counts as true of
@@ -138,8 +140,8 @@ class ToyClip(Recipe):
         return loss, (logits.argmax(1) == target).float().mean()
 
     def after(self, stage: int, accuracy: float) -> int:
-        """Return the next stage: the number of rounds so far, up to the end of the easy ones."""
-        return min(stage + 1, self._easy_rounds())
+        """Return the next stage: the number of rounds so far, up to the last change of what is drawn."""
+        return min(stage + 1, max(self._rounds(self.easy), self._rounds(self.settled)))
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Measure zero-shot accuracy on images that training never drew."""
@@ -147,8 +149,9 @@ class ToyClip(Recipe):
 
         return measured(folder)
 
-    def _easy_rounds(self) -> int:
-        return max(1, round(self.easy * self.steps / ROUND))
+    def _rounds(self, share: float) -> int:
+        """Return how many rounds a share of the steps is."""
+        return max(1, round(share * self.steps / ROUND))
 
     def _scenes(self, rng: np.random.Generator, ease: float, shades: bool = False) -> Scenes:
         """Draw the scenes of a batch: about three quarters with one object, more of them while it is easy.
