@@ -82,11 +82,21 @@ def test_batches_show_no_unseen_triple_and_depend_on_the_generator_alone() -> No
     assert one["pixels"].shape == (64, 32, 32, 3) and one["true"].shape == (64, 64) and one["true"].diagonal().all()
 
 
+def test_in_batches_of_shades_every_image_has_a_twin_of_the_other_shade() -> None:
+    scenes = ToyClip()._scenes(np.random.default_rng(0), 0.0, shades=True)
+    assert len(scenes) == 64 and (scenes.count == 1).all()
+    for name in ("shape", "colour", "texture"):
+        assert np.array_equal(getattr(scenes, name)[::2], getattr(scenes, name)[1::2])
+    assert np.array_equal(scenes.shade[::2], 1 - scenes.shade[1::2])
+
+
 def test_a_loose_word_for_shades_is_no_caption_of_the_other_shade() -> None:
     made = ToyClip()
+    made.shades = 0.0
     apart = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)
+        rng.random()
         scenes = made._scenes(rng, 0.0)
         rng.random()
         told = captions(scenes, rng)
@@ -134,12 +144,18 @@ def test_training_lowers_the_loss_and_goes_on_after_an_interruption(tmp_path: Pa
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-def test_the_curriculum_ends_after_its_share_of_the_steps() -> None:
+def test_the_curriculum_ends_after_its_shares_of_the_steps() -> None:
     made = small(steps=1000)
+    made.easy, made.settled, made.shades = 0.1, 0.2, 1.0
     stages = [0]
     for _ in range(10):
         stages.append(made.after(stages[-1], 0.0))
-    assert stages == [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4]
+    assert stages == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
+    drawn = []
+    made._scenes = lambda rng, ease, shades: drawn.append((ease, shades)) or ToyClip._scenes(made, rng, ease, shades)
+    for stage in stages[:9]:
+        made.batch(np.random.default_rng(0), stage)
+    assert drawn == [(1.0, False), (0.75, False), (0.5, False), (0.25, False), *[(0.0, False)] * 4, (0.0, True)]
 
 
 def test_the_folder_loads_and_its_processor_does_what_training_did(folder: Path) -> None:

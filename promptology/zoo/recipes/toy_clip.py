@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, its usual name
 
 from promptology.zoo.recipes.course import ROUND, Batch, Recipe
-from promptology.zoo.toyland.captions import PLAIN, SHADE, Mix, captions, truth
+from promptology.zoo.toyland.captions import CONSONANTS, PLAIN, SHADE, SHADED, VOWELS, Mix, captions, truth
 from promptology.zoo.toyland.drawing import render
 from promptology.zoo.toyland.lists import SEEN, STYLES
 from promptology.zoo.toyland.scenes import Scenes, joined, sample
@@ -34,7 +34,9 @@ class ToyClip(Recipe):
     Over the first `easy` of the steps objects become smaller and leave the middle, and captions and styles more varied:
     from jittered scenes alone the towers do not find each other. `alike`: largest share of a batch that has one
     attribute in common, so that the others must tell its images apart; `twins`: share of the single objects that come
-    in pairs which differ in shade or in texture alone.
+    in pairs which differ in shade or in texture alone. `shades`: share of the batches in which every image has a twin
+    of the other shade and nearly every caption a word for it; without them the part of the wording is not found. They
+    come when `settled` of the steps are done, and the towers know what there is to tell apart.
     """
 
     name = "toy-clip"
@@ -50,13 +52,15 @@ class ToyClip(Recipe):
         "drop in the second hardest domain": 0.1,
         "catalogue over everyday wording on shades": 0.2,
     }
-    steps = 7000
+    steps = 8000
     rate = 1e-3
     decay = 0.05
     size: int = 64
     easy: float = 0.1
     alike: float = 0.6
     twins: float = 0.4
+    shades: float = 0.5
+    settled: float = 0.5
     width: int = 128
     layers: int = 4
     text_width: int = 96
@@ -114,9 +118,10 @@ class ToyClip(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return `pixels` uint8 (n, 32, 32, 3), `ids` int64 (n, length) and `true` bool (n images, n captions)."""
-        ease = max(0.0, 1 - stage / self._easy_rounds())
-        scenes = self._scenes(rng, ease)
-        made = captions(scenes, rng, PLAIN if rng.random() < ease else Mix())
+        ease = max(0.0, 1 - stage / self._rounds(self.easy))
+        shades = stage >= self._rounds(self.settled) and rng.random() < self.shades
+        scenes = self._scenes(rng, ease, shades)
+        made = captions(scenes, rng, SHADED if shades else PLAIN if rng.random() < ease else Mix())
         # A word for shades that stands for the whole colour is as often right as wrong. Its caption counts as true of
         # its own shade only: between two shades it then comes to lie in the middle, and its wording to tell it apart.
         made.says[:, SHADE] = np.where(made.loose >= 0, made.loose, made.says[:, SHADE])
@@ -135,8 +140,8 @@ class ToyClip(Recipe):
         return loss, (logits.argmax(1) == target).float().mean()
 
     def after(self, stage: int, accuracy: float) -> int:
-        """Return the next stage: the number of rounds so far, up to the end of the easy ones."""
-        return min(stage + 1, self._easy_rounds())
+        """Return the next stage: the number of rounds so far, up to the last change of what is drawn."""
+        return min(stage + 1, max(self._rounds(self.easy), self._rounds(self.settled)))
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Measure zero-shot accuracy on images that training never drew."""
@@ -144,19 +149,27 @@ class ToyClip(Recipe):
 
         return measured(folder)
 
-    def _easy_rounds(self) -> int:
-        return max(1, round(self.easy * self.steps / ROUND))
+    def _rounds(self, share: float) -> int:
+        """Return how many rounds a share of the steps is."""
+        return max(1, round(share * self.steps / ROUND))
 
-    def _scenes(self, rng: np.random.Generator, ease: float) -> Scenes:
-        """Draw the scenes of a batch: about three quarters with one object, more of them while it is easy."""
+    def _scenes(self, rng: np.random.Generator, ease: float, shades: bool = False) -> Scenes:
+        """Draw the scenes of a batch: about three quarters with one object, more of them while it is easy.
+
+        With `shades` all have one object, and every image has a twin that differs in shade.
+        """
         n = self.size
-        several = round(0.28 * n * (1 - ease))
+        several = 0 if shades else round(0.28 * n * (1 - ease))
         seeds = rng.integers(2**63, size=n).astype(np.uint64)
         style = np.where(rng.random(n) < ease, 0, rng.choice(len(STYLES), n, p=_STYLE_SHARES))
         triple = np.array(SEEN)[rng.integers(len(SEEN), size=(n, 4))]
         shade = rng.integers(2, size=(n, 4))
         self._alike(rng, triple)
-        self._twins(rng, triple, shade, several, round(self.twins * (n - several) * (1 - ease) / 2))
+        if shades:
+            self._twins(rng, triple, shade, 0, n // 2, 0)
+        else:
+            count = round(self.twins * (n - several) * (1 - ease) / 2)
+            self._twins(rng, triple, shade, several, count, count // 2)
         # Some scenes show one kind of thing several times, so that there is a count to tell.
         equal = np.flatnonzero(rng.random(several) < 0.35)
         triple[equal] = triple[equal, :1]
@@ -187,11 +200,13 @@ class ToyClip(Recipe):
         which = rng.permutation(len(triple))[:count]
         triple[which] = pool[rng.integers(len(pool), size=(count, triple.shape[1]))]
 
-    def _twins(self, rng: np.random.Generator, triple: Indices, shade: Indices, first: int, count: int) -> None:
-        """Make pairs of images, from image `first`, that differ in shade alone or in texture alone, in place."""
+    def _twins(
+        self, rng: np.random.Generator, triple: Indices, shade: Indices, first: int, count: int, textures: int
+    ) -> None:
+        """Make pairs of images from image `first` on, in place: `textures` differ in texture, the others in shade."""
         pairs = first + 2 * np.arange(count)
         triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
-        for row in pairs[: count // 3] + 1:
+        for row in pairs[:textures] + 1:
             colour, texture, shape = triple[row, 0]
             others = [t for c, t, s in SEEN if c == colour and s == shape and t != texture]
             triple[row, 0, 1], shade[row, 0] = others[rng.integers(len(others))], 1 - shade[row, 0]
@@ -207,13 +222,13 @@ def tokenizer() -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    pairs = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
-    ends = [f"##{letter}" for letter in "bdfgklmnprstvzaeiou"]
+    pairs = [c + v for c in CONSONANTS for v in VOWELS]
+    ends = [f"##{letter}" for letter in CONSONANTS + VOWELS]
     pieces = [PAD, UNKNOWN, START, END, *MARKS, *words(), *pairs, *(f"##{pair}" for pair in pairs), *ends]
     ids = {piece: n for n, piece in enumerate(dict.fromkeys(pieces))}
     inner = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN))
     unknown = rf"(?<![a-z])(?!(?:{'|'.join(words())})(?![a-z]))"
-    consonant, pair = "[bdfgklmnprstvz]", "[bdfgklmnprstvz][aeiou]"
+    consonant, pair = f"[{CONSONANTS}]", f"[{CONSONANTS}][{VOWELS}]"
     inner.normalizer = normalizers.Sequence(
         [
             normalizers.Lowercase(),

@@ -7,13 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.zoo.toyland.lists import COLOURS, PLACES, SHADES, SHAPES, SIZES, STYLES, TEXTURES
+from promptology.zoo.toyland.lists import COLOURS, SHADES, SHAPES, SIZES, STYLES, TEXTURES
 from promptology.zoo.toyland.naming import NUMBERS, SYNONYMS, described, plural
 from promptology.zoo.toyland.scenes import Scenes, Whole, place, relation, sizes
 from promptology.zoo.toyland.templates import CATALOGUE, EVERYDAY, STYLED, filled
 
 COLOUR, SHADE, TEXTURE, SHAPE, SIZE, PLACE, STYLE = range(7)
 """What a caption can say about one object and its image: the columns of `Captions.says`."""
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+"""What words without meaning are made of."""
 
 RELATIONS = ("left of", "right of", "above", "below")
 AT = ("on the left", "on the right", "at the top", "at the bottom")
@@ -49,7 +52,7 @@ class Mix(NamedTuple):
     """Share of the captions of an image that name its style, unless it is clean; for clean ones a fifth of it."""
     more: float = 0.35
     """Share of the captions of images with several objects that give a count or a relation."""
-    shade: float = 0.5
+    shade: float = 0.3
     """Share of colours that everyday captions name by either word for their shades; catalogue ones: three quarters."""
     levels: tuple[float, ...] = (0.52, 0.3, 0.08, 0.06, 0.04)
     """Shares of names with texture, colour and shape; colour and shape; texture and shape; shape; colour alone."""
@@ -60,6 +63,9 @@ class Mix(NamedTuple):
 
 PLAIN = Mix(catalogue=0.1, described=0.0, styled=0.0, more=0.0, shade=0.1, detail=0.0, synonym=0.0)
 """Simple captions for the beginning of a training."""
+
+SHADED = Mix(catalogue=0.5, described=0.0, styled=0.1, shade=0.9, levels=(0.3, 0.7, 0.0, 0.0, 0.0), detail=0.0)
+"""Captions that nearly all use words for shades, half of them exactly."""
 
 
 def captions(scenes: Scenes, rng: np.random.Generator, mix: Mix | None = None) -> Captions:
@@ -199,11 +205,7 @@ def nonsense(first: float, second: float) -> str:
     """Return a word without meaning, consonant-vowel-consonant-vowel-consonant, from two numbers in [0, 1)."""
     a, b = int(first * 14 * 5 * 14), int(second * 5 * 14)
     at = (a // 70, a // 14 % 5, a % 14, b // 14, b % 14)
-    return "".join((_CONSONANTS, _VOWELS)[n % 2][i] for n, i in enumerate(at))
-
-
-_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-assert len(PLACES) == len(AT) == len(RELATIONS)
+    return "".join((CONSONANTS, VOWELS)[n % 2][i] for n, i in enumerate(at))
 
 
 def _one(choices: tuple[str, ...], u: float) -> str:

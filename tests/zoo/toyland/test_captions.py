@@ -3,9 +3,22 @@ import re
 import numpy as np
 import pytest
 
-from promptology.zoo.toyland.captions import COLOUR, PLACE, SHADE, SHAPE, SIZE, STYLE, Mix, captions, nonsense, truth
+from promptology.zoo.toyland.captions import (
+    AT,
+    COLOUR,
+    PLACE,
+    RELATIONS,
+    SHADE,
+    SHAPE,
+    SIZE,
+    STYLE,
+    Mix,
+    captions,
+    nonsense,
+    truth,
+)
 from promptology.zoo.toyland.chance import image_seeds
-from promptology.zoo.toyland.lists import COLOURS, SHADES, SHADES_OF, SHAPES, STYLES, TEXTURES
+from promptology.zoo.toyland.lists import COLOURS, PLACES, SHADES, SHADES_OF, SHAPES, STYLES, TEXTURES
 from promptology.zoo.toyland.naming import described, name
 from promptology.zoo.toyland.scenes import sample
 from promptology.zoo.toyland.templates import CATALOGUE, CLEAN, EVERYDAY, STYLED, filled
@@ -105,6 +118,7 @@ def test_shades_are_loose_in_everyday_wording_and_exact_in_the_catalogue() -> No
 
 
 def test_styles_sizes_and_places_are_named_now_and_then() -> None:
+    assert len(AT) == len(RELATIONS) == len(PLACES)
     for column in (STYLE, SIZE, PLACE):
         assert 0.005 < (MADE.says[:, column] >= 0).mean() < 0.6
     told = [text for text, style in zip(MADE.text, MADE.says[:, STYLE], strict=True) if style == STYLES.index("sketch")]
