@@ -127,10 +127,10 @@ class WordIcl(Recipe):
         "four_minus_two_shot": 0.005,
         "eight_minus_four_shot": 0.005,
     }
-    steps = 6000
+    steps = 5000
     rate = 2e-3
     warm_up = 0.02
-    size: int = 64
+    size: int = 32
     width: int = 160
     layers: int = 3
     heads: int = 5
