@@ -2,8 +2,8 @@
 
 In-context learning does not emerge from mappings of few classes alone: at chance for as long as was tried. It does
 along a curriculum whose gates are training accuracies: sequences that repeat; single words with labels, among ever more
-words; themes with labels, first of many classes, then of few; two words of which one decides; three. From the whole list of
-words on, a third of the sequences or more are demonstrations and a query as the library renders them.
+words; themes with labels, first of many classes, then of few; two words of which one decides; three. Once
+all words are drawn, a third of the sequences or more are demonstrations and a query as the library renders them.
 """
 
 from __future__ import annotations
