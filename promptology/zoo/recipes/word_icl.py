@@ -2,8 +2,8 @@
 
 In-context learning does not emerge from mappings of few classes alone: at chance for as long as was tried. It does
 along a curriculum whose gates are training accuracies: sequences that repeat; single words with labels, among ever more
-words; themes with labels, first of many classes, then of few; two words of which one decides; three, and the forms in
-which the library renders demonstrations and queries.
+words; themes with labels, first of many classes, then of few; two words of which one decides; three. Once
+all words are drawn, a third of the sequences or more are demonstrations and a query as the library renders them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from promptology.zoo.wordland.words import THEME_OF, THEMES
 POSITIONS = 512
 FIRST_POOL, GROWTH = 64, 1.35
 """Words that the first mappings draw from, and the factor by which they become more at each gate."""
+ASKED = 12
+"""Most examples that stand one below another as queries."""
+LATEST = 3
+"""Stages before the present one that are drawn again."""
 CUE = "\n\nAnswer:"
 CLASSES_FORM = "Answer with the name of one class only."
 INSTRUCTIONS = (
@@ -64,14 +68,14 @@ def _pools() -> tuple[int, ...]:
     return tuple(sizes)
 
 
-_FORMS = ("bare", "lines", "library")
+_FORMS = ("bare", "asked", "library")
 STAGES = (
     Stage(FIRST_POOL, (6, 20), (1,), ("repeated",), 0.7),
     *(Stage(pool, (4, 8), (1,), ("bare",), 0.5) for pool in _pools()),
     Stage(_pools()[-1], (3, 6), (1,), _FORMS, 0.8),
-    Stage(0, (4, 8), (1,), _FORMS, 0.6),
-    Stage(0, (2, 8), (1,), _FORMS, 0.7),
-    Stage(0, (2, 6), (2,), _FORMS, 0.6),
+    Stage(0, (4, 8), (1,), _FORMS, 0.7),
+    Stage(0, (2, 8), (1,), _FORMS, 0.8),
+    Stage(0, (2, 6), (2,), _FORMS, 0.65),
     Stage(0, (2, 4), (1, 2, 2, 3), (*_FORMS, "library"), 1.1),
 )
 """The curriculum; the last stage has no gate."""
@@ -92,7 +96,6 @@ class _Tables:
         self.classes, self.dash = self.of("Classes:"), self.of("\n-")
         self.form = self.of(f"\n\n{CLASSES_FORM}\n\n")
         self.input, self.output, self.blank, self.cue = map(self.of, ("Input:", "\nOutput:", "\n\n", CUE))
-        self.colon, self.line = self.of(":"), self.of("\n")
         order = np.random.default_rng(0).permutation(len(words) - len(world.LABELS))
         self.pool = [words[n] for n in order]
 
@@ -124,10 +127,10 @@ class WordIcl(Recipe):
         "four_minus_two_shot": 0.005,
         "eight_minus_four_shot": 0.005,
     }
-    steps = 6000
+    steps = 5000
     rate = 2e-3
     warm_up = 0.02
-    size: int = 64
+    size: int = 32
     width: int = 160
     layers: int = 3
     heads: int = 5
@@ -151,9 +154,9 @@ class WordIcl(Recipe):
         return [tables().reader]
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
-        """Return rows of one form; a share of the batches is of an earlier stage, so that nothing is forgotten."""
+        """Return rows of one form; some batches are of one of the stages before, so that nothing is forgotten."""
         if stage and rng.random() < self.earlier:
-            stage = int(rng.integers(stage))
+            stage = int(rng.integers(max(0, stage - LATEST), stage))
         drawn = STAGES[stage]
         form = drawn.forms[int(rng.integers(len(drawn.forms)))]
         words = drawn.words[int(rng.integers(len(drawn.words)))]
@@ -175,13 +178,13 @@ class WordIcl(Recipe):
 
 
 def row(rng: np.random.Generator, stage: Stage, form: str, words: int) -> Row:
-    """Return a sequence of a stage in a form: "repeated", "bare", "lines" or "library"."""
+    """Return a sequence of a stage in a form: "repeated", "bare", "asked" or "library"."""
     if form == "repeated":
         return _repeated(rng, stage)
     examples = _of_words(rng, stage) if stage.pool else _of_themes(rng, stage, words)
     if form == "library":
         return library_row(rng, examples, exact=bool(stage.pool))
-    return _compact_row(examples, exact=bool(stage.pool), lines=form == "lines")
+    return _compact_row(examples, exact=bool(stage.pool), asked=form == "asked")
 
 
 def _repeated(rng: np.random.Generator, stage: Stage, length: int = 47) -> Row:
@@ -215,15 +218,16 @@ def _of_themes(rng: np.random.Generator, stage: Stage, words: int) -> list[world
     return [drawn.example(rng, n) for n in rng.integers(classes, size=many).tolist()]
 
 
-def _compact_row(examples: list[world.Example], *, exact: bool, lines: bool) -> Row:
-    """Return examples as "words label words label", or as lines "words: label"."""
+def _compact_row(examples: list[world.Example], *, exact: bool, asked: bool) -> Row:
+    """Return examples as "words label words label" or, with `asked`, each as a query with the cue and its answer."""
     known, tokens, places = tables(), list(tables().begin), []
+    examples = examples[:ASKED] if asked else examples
     for example in examples:
-        tokens += known.text(example.text, first=lines)
-        tokens += known.colon if lines else []
+        tokens += known.text(example.text, first=asked)
+        tokens += known.cue if asked else []
         places.append(len(tokens))
         tokens += known.behind[example.label]
-        tokens += known.line if lines else []
+        tokens += known.blank if asked else []
     return _followed(tokens, places, [e.text if exact else e.label for e in examples])
 
 

@@ -15,7 +15,7 @@ from promptology.zoo.wordland import mappings_in_context as world
 
 SEED = 2_000_000
 """Seed of the first mapping that is measured; the following ones count up."""
-MAPPINGS, QUERIES = 120, 20
+MAPPINGS, QUERIES = 100, 20
 SHOTS = {2: "two", 4: "four", 8: "eight", 16: "sixteen"}
 """Demonstrations in all, classes equally often."""
 EACH = 8

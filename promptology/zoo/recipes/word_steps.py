@@ -39,7 +39,7 @@ class WordSteps(Recipe):
     says = "Two- and three-step arithmetic in words, modulo ten: worked steps by instruction, or a direct answer."
     data = "Wordland arithmetic (generated); every fifth problem and 8 wordings of the instruction are held out."
     bars: ClassVar[Mapping[str, float]] = {"two_steps_minus_direct": 0.30, "three_steps_minus_direct": 0.30}
-    steps = 4000
+    steps = 2400
     rate = 2e-3
     size: int = 64
     width: int = 128
