@@ -1,4 +1,4 @@
-"""What a card says to people: the README of a model folder, and the page of all models in the docs. Without torch."""
+"""What a card says to people: abilities against bars, and the README of a model folder. Without torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def readme(card: Card) -> str:
         "## Limits",
         card.get("limits") or "It knows nothing beyond the data above: it is a fixture for experiments, not a product.",
         "## Recipe",
-        _table(("setting", "value"), ((key, f"`{value}`") for key, value in card["recipe"].items())),
+        table(("setting", "value"), ((key, f"`{value}`") for key, value in card["recipe"].items())),
         f"Trained on {training['device']} (torch {training['torch']}) in {training['seconds'] / 60:.1f} minutes, "
         f"{training['process_seconds'] / 60:.1f} of processor time. `promptology zoo build {name} --out FOLDER` trains "
         "it again; other machines and versions of torch round differently, and come to other weights of like ability.",
@@ -60,43 +60,10 @@ def abilities(card: Card) -> str:
         )
         for name in [*bar, *(name for name in ability if name not in bar)]
     ]
-    return _table(("ability", "measured", "bar", "reached"), rows)
+    return table(("ability", "measured", "bar", "reached"), rows)
 
 
-def models_page(cards: Mapping[str, Card | None]) -> str:
-    """Return the part of docs/zoo.md that the cards tell; None stands for a model that is not there."""
-    rows = [
-        (
-            f"`{name}`",
-            f"`{model.cls}`",
-            f"{card['parameters']:,}" if (card := cards.get(name)) else "",
-            f"{weight_bytes(card) / 1e6:.1f} MB" if card else "",
-            model.says,
-            _verdict(card),
-        )
-        for name, model in MODELS.items()
-    ]
-    parts = [_table(("model", "class", "parameters", "weights", "what it does", "bars"), rows)]
-    for name in MODELS:
-        if card := cards.get(name):
-            parts += [f"### {name}", card["says"], card["data"], abilities(card)]
-            parts += [card["limits"]] if card.get("limits") else []
-            parts.append(
-                f"Trained on {card['training']['device']} in {card['training']['seconds'] / 60:.1f} minutes, "
-                f"{card['recipe']['steps']:,} steps."
-            )
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _verdict(card: Card | None) -> str:
-    if card is None:
-        return "not built"
-    if not card["ability"]:
-        return "not measured"
-    short = below(card["ability"], card["bar"])
-    return f"**short**: {', '.join(short)}" if short else "reached"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
