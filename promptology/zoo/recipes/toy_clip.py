@@ -24,6 +24,7 @@ POSITIONS = 24
 MEAN, DEVIATION = 0.5, 0.25
 """Pixels in [0, 1] are centred and scaled to -2 .. 2, by the processor as in training."""
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
+Indices = np.ndarray[Any, Any]
 _STYLE_SHARES = (0.52, 0.14, 0.12, 0.12, 0.06, 0.04)
 
 
@@ -32,7 +33,8 @@ class ToyClip(Recipe):
 
     Over the first `easy` of the steps objects become smaller and leave the middle, and captions and styles more varied:
     from jittered scenes alone the towers do not find each other. `alike`: largest share of a batch that has one
-    attribute in common, so that the others must tell its images apart.
+    attribute in common, so that the others must tell its images apart; `twins`: share of the single objects that come
+    in pairs which differ in shade or in texture alone.
     """
 
     name = "toy-clip"
@@ -54,6 +56,7 @@ class ToyClip(Recipe):
     size: int = 64
     easy: float = 0.1
     alike: float = 0.6
+    twins: float = 0.4
     width: int = 128
     layers: int = 4
     text_width: int = 96
@@ -148,42 +151,31 @@ class ToyClip(Recipe):
         seeds = rng.integers(2**63, size=n).astype(np.uint64)
         style = np.where(rng.random(n) < ease, 0, rng.choice(len(STYLES), n, p=_STYLE_SHARES))
         triple = np.array(SEEN)[rng.integers(len(SEEN), size=(n, 4))]
+        shade = rng.integers(2, size=(n, 4))
         self._alike(rng, triple)
-        counts = rng.choice((2, 2, 2, 3, 4), several)
+        self._twins(rng, triple, shade, several, round(self.twins * (n - several) * (1 - ease) / 2))
         # Some scenes show one kind of thing several times, so that there is a count to tell.
-        equal = rng.random(several) < 0.35
-        triple[:several][equal, :, 0] = triple[:several][equal, :1, 0]
-        triple[:several][equal, :, 2] = triple[:several][equal, :1, 2]
-        colour, texture, shape = (triple[..., k] for k in range(3))
-        parts = []
-        if several:
-            few = slice(0, several)
-            slots = slice(0, int(counts.max()))
-            parts.append(
+        equal = np.flatnonzero(rng.random(several) < 0.35)
+        triple[equal] = triple[equal, :1]
+        counts = np.concatenate([rng.choice((2, 2, 2, 3, 4), several), np.ones(n - several, np.int64)])
+        parts = [slice(0, several), slice(several, n)] if several else [slice(0, n)]
+        return joined(
+            [
                 sample(
-                    seeds[few],
-                    objects=counts,
-                    shape=shape[few, slots],
-                    colour=colour[few, slots],
-                    texture=texture[few, slots],
-                    style=style[few],
+                    seeds[rows],
+                    objects=counts[rows],
+                    shape=triple[rows, : counts[rows].max(), 2],
+                    colour=triple[rows, : counts[rows].max(), 0],
+                    texture=triple[rows, : counts[rows].max(), 1],
+                    shade=shade[rows, : counts[rows].max()],
+                    style=style[rows],
                     ease=ease,
                 )
-            )
-        one = slice(several, n)
-        parts.append(
-            sample(
-                seeds[one],
-                shape=shape[one, 0],
-                colour=colour[one, 0],
-                texture=texture[one, 0],
-                style=style[one],
-                ease=ease,
-            )
+                for rows in parts
+            ]
         )
-        return joined(parts)
 
-    def _alike(self, rng: np.random.Generator, triple: np.ndarray[Any, Any]) -> None:
+    def _alike(self, rng: np.random.Generator, triple: Indices) -> None:
         """Give a part of the batch's triples one attribute in common, in place."""
         count = int(rng.uniform(0, self.alike) * len(triple))
         kind = int(rng.integers(3))
@@ -191,6 +183,15 @@ class ToyClip(Recipe):
         pool = pool[pool[:, kind] == pool[rng.integers(len(pool)), kind]]
         which = rng.permutation(len(triple))[:count]
         triple[which] = pool[rng.integers(len(pool), size=(count, triple.shape[1]))]
+
+    def _twins(self, rng: np.random.Generator, triple: Indices, shade: Indices, first: int, count: int) -> None:
+        """Make pairs of images, from image `first`, that differ in shade alone or in texture alone, in place."""
+        pairs = first + 2 * np.arange(count)
+        triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
+        for row in pairs[: count // 2] + 1:
+            colour, texture, shape = triple[row, 0]
+            others = [t for c, t, s in SEEN if c == colour and s == shape and t != texture]
+            triple[row, 0, 1], shade[row, 0] = others[rng.integers(len(others))], 1 - shade[row, 0]
 
 
 @cache

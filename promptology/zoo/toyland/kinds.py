@@ -83,7 +83,7 @@ def _other(colours: Whole, own: Whole, seeds: Seeds) -> Whole:
     return found
 
 
-def drawn(made: Scenes, domain: str = "clean", strength: float | None = None, px: int = 32) -> Images:
+def drawn(made: Scenes, domain: str = "clean", strength: float = 1.0, px: int = 32) -> Images:
     """Draw scenes in a style or, clean, under a shift of some strength; raises UsageError for an unknown domain."""
     if domain in SHIFTS:
         return styles.shift(domain, render(made.styled("clean"), px), made.seed, strength)

@@ -48,7 +48,7 @@ def _regular(corners: int, turn: float, offset: float) -> tuple[tuple[float, flo
 
 _TRIANGLE = _regular(3, math.pi / 2, 0.52)
 _HEXAGON = _regular(6, math.pi / 2, 0.84)
-_STAR = _regular(5, math.pi / 2, 0.32)
+_STAR = _regular(5, -math.pi / 2, 0.32)
 _HALF = math.sqrt(0.5)
 
 

@@ -12,8 +12,6 @@ from promptology.zoo.toyland.lists import SHIFTS, STYLES
 NOISE = np.float32(0.11)
 CELLS = 11
 """Pixelated pictures have this many cells a side."""
-STRENGTH = {"backlit": 0.8, "haze": 0.8, "faint": 0.8}
-"""How strong each shift is by default: the largest of the amounts drawn."""
 _NIGHT = np.array((0.3, 0.32, 0.44), np.float32)[:, None, None]
 
 
@@ -48,14 +46,13 @@ def amounts(seeds: Seeds, strength: float) -> NDArray[np.float64]:
     return uniform(seeds, 30)[:, 0] * strength
 
 
-def shift(name: str, images: NDArray[np.uint8], seeds: Seeds, strength: float | None = None) -> NDArray[np.uint8]:
+def shift(name: str, images: NDArray[np.uint8], seeds: Seeds, strength: float = 1.0) -> NDArray[np.uint8]:
     """Return clean pictures (N, px, px, 3) under a shift; `strength` in [0, 1] is the largest amount an image gets.
 
     Raises UsageError for an unknown shift or a strength outside [0, 1].
     """
     if name not in SHIFTS:
         raise UsageError(f"unknown shift {name!r}; Toyland has {', '.join(SHIFTS)}")
-    strength = STRENGTH[name] if strength is None else strength
     if not 0 <= strength <= 1:
         raise UsageError(f"the strength of a shift is {strength}; it must lie between 0 and 1")
     change = {"backlit": backlit, "haze": haze, "faint": faint}[name]
@@ -70,15 +67,15 @@ def backlit(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[n
 
 
 def haze(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Haze, thicker upward: x becomes (1 - h) x + 0.8 h, with h from 0.6 l at the bottom to l at the top."""
-    rise = np.linspace(1, 0.6, images.shape[1])
+    """Haze, thicker upward: x becomes (1 - h) x + 0.8 h, with h from 0.6 l at the bottom to 0.95 l at the top."""
+    rise = np.linspace(0.95, 0.6, images.shape[1])
     thick = (amount[:, None] * rise)[:, :, None, None]
     return np.floor(((1 - thick) * (images / 255) + 0.8 * thick) * 255 + 0.5).astype(np.uint8)
 
 
 def faint(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Low contrast: x becomes (1 - c) x + 0.45 c with c = 0.1 + 0.9 l."""
-    level, loss = np.arange(256) / 255, 0.1 + 0.9 * amount[:, None]
+    """Low contrast: x becomes (1 - c) x + 0.45 c with c = 0.95 l."""
+    level, loss = np.arange(256) / 255, 0.95 * amount[:, None]
     return _looked_up((1 - loss) * level + 0.45 * loss, images)
 
 

@@ -69,7 +69,7 @@ def base_to_novel(
     validation: int = 16,
     test: int | tuple[int, int] = 32,
     domain: str = "clean",
-    strength: float | None = None,
+    strength: float = 1.0,
     px: int = 32,
 ) -> Pictures:
     """Return 16 base classes to learn from and 16 new ones: splits train, validation, base and new.
@@ -91,7 +91,7 @@ def base_to_novel(
 
 
 def few_shot(
-    seed: int, *, shots: int, test: int = 32, domain: str = "clean", strength: float | None = None, px: int = 32
+    seed: int, *, shots: int, test: int = 32, domain: str = "clean", strength: float = 1.0, px: int = 32
 ) -> Pictures:
     """Return 16 classes "{colour} {shape}" with 1 to 16 training images each; fewer are the first of more."""
     if not 1 <= shots <= 16:
@@ -114,7 +114,7 @@ def fine(seed: int, *, shots: int = 1, test: int = 24, style: str = "clean", px:
         "base": (base, 0, test, 10 * seed + 2),
         "new": (new, len(base), test, 10 * seed + 2),
     }
-    return _made("fine set", (*base, *new), splits, style, None, px)
+    return _made("fine set", (*base, *new), splits, style, 1.0, px)
 
 
 def cross_domain(seed: int, *, shots: int = 16, test: int = 16, px: int = 32) -> Pictures:
@@ -143,7 +143,7 @@ def triples(seed: int, *, seen: bool, each: int = 8, domain: str = "clean", px: 
     kinds = tuple(Kind(shape, colour, texture) for colour, texture, shape in (SEEN if seen else (*SEEN, *UNSEEN)))
     shown = kinds if seen else kinds[len(SEEN) :]
     splits = {"test": (shown, len(kinds) - len(shown), each, 10 * seed + 2)}
-    made = _made("seen triples" if seen else "unseen triples", kinds, splits, domain, None, px)
+    made = _made("seen triples" if seen else "unseen triples", kinds, splits, domain, 1.0, px)
     return made if seen else Pictures(**{**_fields(made), "among": {"test": tuple(range(len(kinds)))}})
 
 
@@ -187,7 +187,7 @@ _Split = tuple[Sequence[Kind], int, int, int]
 
 
 def _made(
-    name: str, kinds: Sequence[Kind], splits: Mapping[str, _Split], domain: str, strength: float | None, px: int
+    name: str, kinds: Sequence[Kind], splits: Mapping[str, _Split], domain: str, strength: float, px: int
 ) -> Pictures:
     images, marks, among = {}, {}, {}
     for split, (shown, first, each, seed) in splits.items():
