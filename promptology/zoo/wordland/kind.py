@@ -88,20 +88,20 @@ class Kind:
 
         Raises UsageError where the kind has not so many.
         """
-        wanted = balanced(rng, self.targets, n)
-        seen: set[str] = set()
-        return [self._new(rng, target, evaluation, seen, without) for target in wanted]
+        found: list[Example] = []
+        taken = set(without)
+        for target in balanced(rng, self.targets, n):
+            found.append(self.new(rng, target, evaluation, taken))
+            taken.add(found[-1].key)
+        return found
 
-    def _new(
-        self, rng: np.random.Generator, target: str, evaluation: bool, seen: set[str], without: Collection[str]
-    ) -> Example:
+    def new(self, rng: np.random.Generator, target: str, evaluation: bool, without: Collection[str]) -> Example:
+        """Return an example of a target and one part whose input is not in `without`. Raises UsageError."""
         for _ in range(FRUITLESS):
             example = self.make(rng, target)
-            key = example.key
-            if for_evaluation(key) is evaluation and key not in seen and key not in without:
-                seen.add(key)
+            if for_evaluation(example.key) is evaluation and example.key not in without:
                 return example
-        raise UsageError(f"Wordland kind {self.name!r} has no more inputs than {len(seen) + len(without)} of one part")
+        raise UsageError(f"Wordland kind {self.name!r} has no more inputs of one part than about {len(without)}")
 
 
 def for_evaluation(text: str) -> bool:

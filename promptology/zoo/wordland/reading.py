@@ -67,13 +67,27 @@ def arithmetic(rng: np.random.Generator, target: str) -> Example:
     """Return a small story of adding and taking away; the answer is what is left, as a word."""
     result = words.NUMBERS.index(target)
     while True:
-        start, more = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        start, more = int(rng.integers(2, 6)), int(rng.integers(1, 6))
         if 0 <= (less := start + more - result) <= 5:
             break
     name, things = pick(rng, words.NAMES), words.plural(pick(rng, words.THEMES["fruit"]))
     text = f"{name} had {words.NUMBERS[start]} {things} and found {words.NUMBERS[more]} more"
     text += f", then lost {words.NUMBERS[less]}." if less else "."
     return Example({"text": text}, target, RESULTS, {"numbers": (start, more, -less)})
+
+
+ANY_WORD = (
+    *words.content_words(),
+    *words.THEMES,
+    *(name for group in (words.MOODS, words.SEASONS, words.ROOMS, words.PROFESSIONS, words.HABITATS) for name in group),
+)
+"""Words that a list of words is drawn from: names of classes, of held-out kinds too, are words like others."""
+
+
+def second(rng: np.random.Generator, target: str) -> Example:
+    """Return a few words in a row; the answer is the second."""
+    listed = some(rng, ANY_WORD, int(rng.integers(3, 6)))
+    return Example({"text": " ".join(listed) + "."}, listed[1], shuffled(rng, listed), {"n": len(listed)})
 
 
 KINDS = (
@@ -83,4 +97,5 @@ KINDS = (
     Kind("extraction", extraction),
     Kind("giver", giver, held_out=True),
     Kind("lookup", lookup, fields=("text", "name")),
+    Kind("second", second),
 )

@@ -1,0 +1,126 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from promptology.prompts.learned import Learned, Readout, Text
+from promptology.prompts.render import renderer, with_cue
+from promptology.zoo.recipes import word_instruct, word_instruct_ability
+from promptology.zoo.recipes.building import build
+from promptology.zoo.recipes.word_instruct import CUE, WordInstruct, conversation, reader, request
+from promptology.zoo.wordland.kind import for_evaluation
+from promptology.zoo.wordland.kinds import HELD_OUT, HELD_OUT_CLASSIFICATION, KINDS, MAPPINGS, TRAINED
+
+SMALL = {"steps": 20, "size": 12, "texts": 3, "width": 32, "layers": 1, "heads": 2}
+
+
+def small():
+    recipe = WordInstruct()
+    for name, value in SMALL.items():
+        setattr(recipe, name, value)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def conversations():
+    rng = np.random.default_rng(3)
+    return [conversation(rng) for _ in range(4000)]
+
+
+@pytest.mark.parametrize("name", ["topic", "sentiment", "inference", "map-city", "lookup"])
+def test_requests_look_as_the_library_renders_them(name):
+    kind, rng = KINDS[name], np.random.default_rng(1)
+    signature = word_instruct_ability.signature_of(kind)
+    example = kind.draw(rng, 1)[0]
+    made = {request(rng, kind, example) for _ in range(600)}
+    for wording in kind.wordings:
+        learned = Learned((Text(wording), Readout("answer")), signature, {}, "manual")
+        ((_, content),) = renderer(learned, signature)(example.inputs)
+        assert content in made
+
+
+def test_the_chat_template_gives_the_tokens_of_training():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        before, answer = conversation(rng)
+        turns = re.findall(r"<\|(system|user)\|>(.*?)</s>", before, re.S)
+        messages = [{"role": role, "content": content} for role, content in turns]
+        written = reader().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert written == before
+        ids = reader()(f"{before} {answer}", add_special_tokens=False)["input_ids"]
+        assert ids == list(word_instruct._rows([(before, answer)])[0].tokens)
+
+
+def test_no_wording_and_no_kind_that_is_held_out_is_ever_shown(conversations):
+    texts = [before for before, _ in conversations]
+    unseen = [w for k in KINDS.values() for w in (*k.held_out_wordings, *(k.wordings if k.held_out else ()))]
+    for wording in unseen:
+        assert not any(f">{wording}\n" in text or f">{wording}<" in text for text in texts), wording
+    for wording in (w for k in TRAINED for w in k.wordings):
+        assert any(wording in text for text in texts), wording
+
+
+def test_names_of_held_out_classes_are_answers_only_as_words_of_a_row(conversations):
+    names = {f"{name}</s>" for kind in HELD_OUT_CLASSIFICATION for name in kind.class_names}
+    for before, answer in conversations:
+        if answer in names:
+            assert any(wording in before for wording in KINDS["second"].wordings)
+
+
+def test_no_input_for_evaluation_is_shown(conversations):
+    for before, _ in conversations:
+        *_, text = before.removesuffix("</s><|assistant|>").removesuffix(CUE).rpartition("\n\n")
+        text = text.rpartition("<|user|>")[2]
+        assert not for_evaluation(re.sub(r"^\w+: ", "", text, flags=re.M))
+
+
+def test_targets_are_the_answer_and_its_end():
+    rng = np.random.default_rng(4)
+    rows = word_instruct._rows([conversation(rng) for _ in range(64)])
+    for row in rows:
+        behind = reader().decode([row.tokens[n] for n in row.targets])
+        assert behind.endswith("</s>") and "<" not in behind[:-4]
+        assert list(row.judged) == [row.targets[0]]
+
+
+def test_batches_follow_from_the_generator():
+    recipe = small()
+    one, two = (recipe.batch(np.random.default_rng([0, 5]), 0) for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    texts = one["judged"].sum(axis=1) == 0
+    assert texts.sum() == SMALL["texts"]
+    assert set(one["weights"][texts].ravel()) == {np.float32(0), np.float32(recipe.text_weight)}
+
+
+def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(word_instruct_ability, "JUDGED", 4)
+    monkeypatch.setattr(word_instruct_ability, "GENERATED", 4)
+    monkeypatch.setattr("promptology.zoo.recipes.course.ROUND", 5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    losses = []
+    card = build(
+        "word-instruct",
+        tmp_path / "word-instruct",
+        device="cpu",
+        report=lambda at: losses.append(at["loss"]),
+        **SMALL,
+    )
+    torch.set_num_threads(threads)
+    assert losses[-1] < losses[0] - 0.3
+    found = card["ability"]
+    assert set(card["bar"]) <= set(found)
+    assert all(-1 <= value <= 1 for value in found.values())
+    assert {f"kind_{kind.name}" for kind in (*TRAINED, *HELD_OUT)} <= set(found)
+    assert found["seen_minus_held_out_wordings"] == pytest.approx(
+        found["seen_wordings"] - found["held_out_wordings"], abs=2e-4
+    )
+
+
+def test_an_answer_is_scored_behind_the_cue_as_in_training():
+    kind = MAPPINGS[0]
+    signature = word_instruct_ability.signature_of(kind)
+    render = renderer(Learned((Text(kind.wordings[0]), Readout("answer")), signature, {}, "manual"), signature)
+    ((role, content),) = with_cue(render(kind.draw(np.random.default_rng(0), 1)[0].inputs), CUE)
+    assert role == "user" and content.endswith("\n\nAnswer:")
