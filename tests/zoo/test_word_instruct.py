@@ -6,13 +6,22 @@ import torch
 
 from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import renderer, with_cue
-from promptology.zoo.recipes import word_instruct, word_instruct_ability
+from promptology.zoo.recipes import word_instruct_ability
 from promptology.zoo.recipes.building import build
-from promptology.zoo.recipes.word_instruct import CUE, WordInstruct, conversation, reader, request
+from promptology.zoo.recipes.word_instruct import (
+    CUE,
+    WordInstruct,
+    alike,
+    conversation,
+    padded,
+    reader,
+    request,
+    rows_of,
+)
 from promptology.zoo.wordland.kind import for_evaluation
 from promptology.zoo.wordland.kinds import HELD_OUT, HELD_OUT_CLASSIFICATION, KINDS, MAPPINGS, TRAINED
 
-SMALL = {"steps": 20, "size": 12, "texts": 3, "width": 32, "layers": 1, "heads": 2}
+SMALL = {"steps": 20, "drawn": 24, "tokens": 400, "texts": 100, "width": 32, "layers": 1, "heads": 2}
 
 
 def small():
@@ -42,55 +51,63 @@ def test_requests_look_as_the_library_renders_them(name):
 
 def test_the_chat_template_gives_the_tokens_of_training():
     rng = np.random.default_rng(2)
-    for _ in range(50):
-        before, answer = conversation(rng)
-        turns = re.findall(r"<\|(system|user)\|>(.*?)</s>", before, re.S)
-        messages = [{"role": role, "content": content} for role, content in turns]
-        written = reader().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        assert written == before
-        ids = reader()(f"{before} {answer}", add_special_tokens=False)["input_ids"]
-        assert ids == list(word_instruct._rows([(before, answer)])[0].tokens)
+    for text in (conversation(rng) for _ in range(100)):
+        turns = re.findall(r"<\|(system|user|assistant)\|>(.*?)</s>", text, re.S)
+        *asked, last = [{"role": role, "content": content} for role, content in turns]
+        written = reader().apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        assert f"{written}{last['content']}</s>" == text
+        # The library puts a blank before a class; there it must not matter.
+        ids = reader()(f"{written} {last['content']}</s>", add_special_tokens=False)["input_ids"]
+        assert ids == list(rows_of([text])[0].tokens)
 
 
 def test_no_wording_and_no_kind_that_is_held_out_is_ever_shown(conversations):
-    texts = [before for before, _ in conversations]
     unseen = [w for k in KINDS.values() for w in (*k.held_out_wordings, *(k.wordings if k.held_out else ()))]
     for wording in unseen:
-        assert not any(f">{wording}\n" in text or f">{wording}<" in text for text in texts), wording
+        assert not any(f">{wording}\n" in text or f">{wording}<" in text for text in conversations), wording
     for wording in (w for k in TRAINED for w in k.wordings):
-        assert any(wording in text for text in texts), wording
+        assert any(wording in text for text in conversations), wording
 
 
 def test_names_of_held_out_classes_are_answers_only_as_words_of_a_row(conversations):
-    names = {f"{name}</s>" for kind in HELD_OUT_CLASSIFICATION for name in kind.class_names}
-    for before, answer in conversations:
-        if answer in names:
-            assert any(wording in before for wording in KINDS["second"].wordings)
+    names = [f"<|assistant|>{name}</s>" for kind in HELD_OUT_CLASSIFICATION for name in kind.class_names]
+    for text in conversations:
+        if any(name in text for name in names):
+            assert any(wording in text for wording in KINDS["second"].wordings)
 
 
 def test_no_input_for_evaluation_is_shown(conversations):
-    for before, _ in conversations:
-        *_, text = before.removesuffix("</s><|assistant|>").removesuffix(CUE).rpartition("\n\n")
-        text = text.rpartition("<|user|>")[2]
-        assert not for_evaluation(re.sub(r"^\w+: ", "", text, flags=re.M))
+    for text in conversations:
+        asked = re.search(r"<\|user\|>(.*?)</s>", text, re.S)[1].removesuffix(CUE).rpartition("\n\n")[2]
+        assert not for_evaluation(re.sub(r"^\w+: ", "", asked, flags=re.M))
 
 
-def test_targets_are_the_answer_and_its_end():
-    rng = np.random.default_rng(4)
-    rows = word_instruct._rows([conversation(rng) for _ in range(64)])
-    for row in rows:
-        behind = reader().decode([row.tokens[n] for n in row.targets])
-        assert behind.endswith("</s>") and "<" not in behind[:-4]
-        assert list(row.judged) == [row.targets[0]]
+def test_targets_are_what_the_assistant_says(conversations):
+    for text, row in zip(conversations[:200], rows_of(conversations[:200]), strict=True):
+        said = "".join(re.findall(r"<\|assistant\|>(.*?</s>)", text, re.S))
+        assert reader().decode([row.tokens[n] for n in row.targets]) == said
+        assert len(row.judged) == text.count("<|assistant|>")
+
+
+def test_every_conversation_is_in_one_group_of_like_length():
+    rng = np.random.default_rng(6)
+    rows = rows_of([conversation(rng) for _ in range(96)])
+    groups = alike(rows, 800)
+    assert sorted(map(id, rows)) == sorted(id(row) for group in groups for row in group)
+    assert all(len(group) == 1 or padded(group) * len(group) <= 800 for group in groups)
+    filled = sum(len(row.tokens) for row in rows) / sum(padded(group) * len(group) for group in groups)
+    assert filled > 0.75
 
 
 def test_batches_follow_from_the_generator():
     recipe = small()
     one, two = (recipe.batch(np.random.default_rng([0, 5]), 0) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
-    texts = one["judged"].sum(axis=1) == 0
-    assert texts.sum() == SMALL["texts"]
-    assert set(one["weights"][texts].ravel()) == {np.float32(0), np.float32(recipe.text_weight)}
+    judged = one["places"][one["judged"] > 0] // one["tokens"].shape[1]
+    asked = len(set(judged.tolist()))
+    assert set(judged.tolist()) == set(range(asked)) and asked < len(one["tokens"])
+    assert one["tokens"][:asked].size <= SMALL["tokens"] and (one["tokens"][asked:] != reader().pad_token_id).all()
+    assert set(one["weights"].tolist()) == {1.0, np.float32(recipe.text_weight)}
 
 
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):

@@ -14,13 +14,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn import functional as fn
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.vocabulary import tokenizer
-from promptology.zoo.recipes.word_rows import Row, arrays, llama, loss_at_targets
+from promptology.zoo.recipes.word_rows import BLOCK, Row, llama
 from promptology.zoo.wordland.kind import Example, Kind
-from promptology.zoo.wordland.kinds import TRAINED
+from promptology.zoo.wordland.kinds import MAPPINGS, TRAINED
+from promptology.zoo.wordland.mappings import ANSWERS
 from promptology.zoo.wordland.passages import unlabelled
+from promptology.zoo.wordland.sentences import pick, shuffled, some
 from promptology.zoo.wordland.vocabulary import vocabulary
 
 POSITIONS = 512
@@ -30,8 +33,16 @@ NAMING = ("Is it {}?", "Choose one: {}.", "What is it: {}?", "{}: which one fits
 """Instructions that name classes, for a choice among some of many."""
 CHOSEN_AMONG = ("topic", "theme")
 """Kinds with many classes, at times asked with a few of them."""
-HARD = ("arithmetic", "counting", "inference", "lookup", "paraphrase", "relation", "theme", "topic")
-"""Kinds that are drawn twice as often as others."""
+OFTEN = {
+    **dict.fromkeys(("arithmetic", "counting", "inference", "lookup", "paraphrase", "relation"), 2),
+    **dict.fromkeys(("theme", "topic"), 3),
+}
+"""Kinds that are drawn more often than others."""
+LEAST = 9
+"""Tokens that a passage has at least."""
+REPEAT = ("Repeat the text.", "Write the same text once more.", "Copy this.")
+REPEATED = 0.08
+"""Share of conversations in which a text is to be repeated: there copying is learned."""
 
 
 @cache
@@ -43,8 +54,9 @@ def reader() -> Any:
 class WordInstruct(Recipe):
     """Conversations about trained kinds, and running text.
 
-    `size`: rows of a batch, of which `texts` are running text; `text_weight`: weight of one of its tokens against
-    one of an answer.
+    `drawn`: conversations that are drawn for a step, of which those of like length make a batch; `tokens`, `texts`:
+    most tokens of a batch in conversations and in running text; `text_weight`: weight of a token of running text, where
+    one of an answer has 1.
     """
 
     name = "word-instruct"
@@ -53,9 +65,10 @@ class WordInstruct(Recipe):
     bars: ClassVar[Mapping[str, float]] = {"by_instruction": 0.75, "seen_minus_held_out_wordings": 0.05}
     steps = 6000
     rate = 2e-3
-    size: int = 40
-    texts: int = 8
-    text_weight: float = 0.1
+    drawn: int = 96
+    tokens: int = 1800
+    texts: int = 400
+    text_weight: float = 0.2
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -72,19 +85,22 @@ class WordInstruct(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return conversations of like length and running text."""
-        asked = self.size - self.texts
-        # Of twice as many conversations the shorter half, or twice as often every other one of the longer half: every
-        # conversation is as likely, and little is padding.
-        rows = sorted(_rows([conversation(rng) for _ in range(2 * asked)]), key=lambda row: len(row.tokens))
-        rows = rows[:asked] if rng.random() < 1 / 3 else rows[asked + int(rng.integers(2)) :: 2]
-        texts = _rows([(f"<s>{_lines(rng, text)}", "") for text in unlabelled(rng, self.texts)])
-        made = arrays([*rows, *texts], reader().pad_token_id)
-        made["weights"][len(rows) :] *= np.float32(self.text_weight)
-        return made
+        groups = alike(rows_of([conversation(rng) for _ in range(self.drawn)]), self.tokens)
+        rows = pick(rng, groups)
+        length = padded(rows)
+        texts = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
+        texts = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in texts]
+        return arrays([*rows, *texts], [1.0] * len(rows) + [self.text_weight] * len(texts))
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss over answers and running text, and the share of answers that are right."""
-        return loss_at_targets(model, batch)
+        tokens, places = batch["tokens"], batch["places"]
+        hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1)[places])
+        wanted = tokens.flatten()[places + 1]
+        each = fn.cross_entropy(logits, wanted, reduction="none")
+        right = (logits.argmax(-1) == wanted) * batch["judged"]
+        return (each * batch["weights"]).sum() / batch["weights"].sum(), right.sum() / batch["judged"].sum()
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Return accuracies on inputs for evaluation, as the library scores and generates."""
@@ -93,39 +109,54 @@ class WordInstruct(Recipe):
         return abilities(folder)
 
 
-def conversation(rng: np.random.Generator) -> tuple[str, str]:
-    """Return a request with an example of a trained kind, as the chat template writes it, and the answer."""
+def conversation(rng: np.random.Generator) -> str:
+    """Return a conversation about an example of a trained kind, as the chat template writes it.
+
+    Of notes more than one thing may be asked in turn; and now and then a text is to be repeated.
+    """
     kind = _drawn(rng)
     example = kind.draw(rng, 1)[0]
+    if rng.random() < REPEATED:
+        return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
     content = request(rng, kind, example) + (CUE if rng.random() < 0.6 else "")
     system = ""
     if rng.random() < 0.05:
         system, _, content = content.partition("\n\n")
         system = f"<|system|>{system}</s>"
-    return f"<s>{system}<|user|>{content}</s><|assistant|>", f"{example.answer}</s>"
+    more = [_turn(*asked) for asked in _further(rng, example)] if kind in MAPPINGS and rng.random() < 0.5 else []
+    return f"<s>{system}{_turn(content, example.answer)}{''.join(more)}"
+
+
+def _turn(content: str, answer: str) -> str:
+    return f"<|user|>{content}</s><|assistant|>{answer}</s>"
+
+
+def _further(rng: np.random.Generator, example: Example) -> list[tuple[str, str]]:
+    """Return instructions of other mappings about the same notes, with their answers."""
+    kinds = some(rng, MAPPINGS, int(rng.integers(1, 5)))
+    return [(pick(rng, kind.wordings), ANSWERS[kind.name](example.meta)) for kind in kinds]
 
 
 @cache
 def _lots() -> tuple[Kind, ...]:
-    return tuple(kind for kind in TRAINED for _ in range(2 if kind.name in HARD else 1))
+    return tuple(kind for kind in TRAINED for _ in range(OFTEN.get(kind.name, 1)))
 
 
 def _drawn(rng: np.random.Generator) -> Kind:
-    lots = _lots()
-    return lots[int(rng.integers(len(lots)))]
+    return pick(rng, _lots())
 
 
 def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
     """Return an instruction in a seen wording, a list of classes where it names none, and the input."""
-    instruction = kind.wordings[int(rng.integers(len(kind.wordings)))]
+    instruction = pick(rng, kind.wordings)
     names = list(kind.class_names)
     if kind.name in CHOSEN_AMONG and rng.random() < 0.5:
         names = _few(rng, names, example.answer)
         if rng.random() < 0.6:
-            instruction = NAMING[int(rng.integers(len(NAMING)))].format(one_of(names))
+            instruction = pick(rng, NAMING).format(one_of(names))
             instruction = instruction[0].upper() + instruction[1:]
     block = ""
-    if not all(name in instruction.lower() for name in names) and rng.random() < 0.7:
+    if not all(name in instruction.lower() for name in names) and rng.random() < (0.4 if len(names) > 8 else 0.7):
         block = _block(rng, kind, names)
     elif not names and example.options and rng.random() < 0.08:
         block = _block(rng, kind, example.options)
@@ -134,8 +165,7 @@ def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
 
 def _few(rng: np.random.Generator, names: Sequence[str], right: str) -> list[str]:
     others = [name for name in names if name != right]
-    chosen = [right, *(others[int(i)] for i in rng.choice(len(others), int(rng.integers(1, 6)), replace=False))]
-    return [chosen[int(i)] for i in rng.permutation(len(chosen))]
+    return list(shuffled(rng, [right, *some(rng, others, int(rng.integers(1, 5)))]))
 
 
 def one_of(names: Sequence[str]) -> str:
@@ -159,19 +189,56 @@ def shown(example: Example) -> str:
     return "\n".join(f"{name}: {value}" for name, value in example.inputs.items())
 
 
-def _lines(rng: np.random.Generator, text: str) -> str:
-    """Return running text, half of the time with a sentence a line."""
-    return text.replace(". ", ".\n") if rng.random() < 0.5 else text
+def running(rng: np.random.Generator, tokens: int) -> str:
+    """Return running text of at least so many tokens, some of it with a sentence a line."""
+    passages = unlabelled(rng, tokens // LEAST + 1)
+    return "<s>" + "\n\n".join(p.replace(". ", ".\n") if rng.random() < 0.5 else p for p in passages)
 
 
-def _rows(pairs: Sequence[tuple[str, str]]) -> list[Row]:
-    """Return tokens of (before, answer) pairs; where there is no answer, all tokens but the first are targets."""
-    inside = reader().backend_tokenizer
-    whole = inside.encode_batch([before + answer for before, answer in pairs], add_special_tokens=False)
-    mark = reader().convert_tokens_to_ids("<|assistant|>")
+def alike(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
+    """Return rows in groups of like length, each of at most so many tokens with padding, or of one row."""
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: len(row.tokens)):
+        if not groups or padded([row]) * (len(groups[-1]) + 1) > tokens:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
+
+
+def padded(rows: Sequence[Row]) -> int:
+    """Return the length of a batch of these rows."""
+    return -(-max(len(row.tokens) for row in rows) // BLOCK) * BLOCK
+
+
+def rows_of(texts: Sequence[str]) -> list[Row]:
+    """Return tokens of texts; targets are what an assistant says, or, of running text, all tokens but the first."""
+    mark, end = reader().convert_tokens_to_ids(["<|assistant|>", "</s>"])
     rows: list[Row] = []
-    for (_, answer), encoded in zip(pairs, whole, strict=True):
+    for encoded in reader().backend_tokenizer.encode_batch(list(texts), add_special_tokens=False):
         ids = encoded.ids
-        start = ids.index(mark) + 1 if answer else 1
-        rows.append(Row(ids, range(start, len(ids)), [start] if answer else []))
+        starts = [n + 1 for n, token in enumerate(ids) if token == mark]
+        spoken = [n for start in starts for n in range(start, ids.index(end, start) + 1)]
+        rows.append(Row(ids, spoken or range(1, len(ids)), starts))
     return rows
+
+
+def arrays(rows: Sequence[Row], weights: Sequence[float]) -> Batch:
+    """Return rows as one batch; `weights`: of the targets of each row.
+
+    tokens: int64 (rows, length), padded behind, where a target does not see it; places: int64 (targets), where in the
+    flattened tokens a target's predecessor stands; weights, judged: float32 (targets).
+    """
+    length = padded(rows)
+    tokens = np.full((len(rows), length), reader().pad_token_id, np.int64)
+    places: list[int] = []
+    for n, row in enumerate(rows):
+        tokens[n, : len(row.tokens)] = row.tokens
+        places += [n * length + target - 1 for target in row.targets]
+    judged = [target in row.judged for row in rows for target in row.targets]
+    weighted = [weight for row, weight in zip(rows, weights, strict=True) for _ in row.targets]
+    return {
+        "tokens": tokens,
+        "places": np.asarray(places, np.int64),
+        "weights": np.asarray(weighted, np.float32),
+        "judged": np.asarray(judged, np.float32),
+    }

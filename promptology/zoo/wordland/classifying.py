@@ -209,7 +209,7 @@ def _patterned(name: str, patterns: Mapping[str, Patterns], **said: str) -> Kind
 
 
 _ABOUT_THEMES = {name: f"It is about {name}." for name in words.TOPICS}
-_ARE_THINGS = {name: f"It names {'an' if name[0] in 'aeiou' else 'a'} {name}." for name in words.THINGS}
+_ARE_THINGS = {name: f"A kind of {name}." for name in words.THINGS}
 
 KINDS = (
     _patterned(

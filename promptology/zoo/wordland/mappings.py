@@ -6,7 +6,7 @@ has an answer for every such line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from promptology.zoo.wordland import words
 from promptology.zoo.wordland.kind import Example, Kind
 from promptology.zoo.wordland.sentences import pick, shuffled, some
 
-CHOICES = 6
-"""Answers that are scored for an item: the right one, and what other mappings would answer."""
+OTHERS, ALIKE = 3, 2
+"""Options of an item beside the answer: what other mappings would answer, and words of the answer's sort not in the
+notes, so that both the instruction and the notes must be read."""
 
 Notes = Mapping[str, str]
 
@@ -34,6 +35,19 @@ ANSWERS: Mapping[str, Callable[[Notes], str]] = {
 }
 
 
+SORTS: tuple[Sequence[str], ...] = (
+    words.ADJECTIVES,
+    words.THEMES["animal"],
+    words.CITIES,
+    words.COLOURS,
+    words.DAYS,
+    words.NAMES,
+    words.NUMBERS[2:14],
+    tuple(words.plural(tool) for tool in words.THEMES["tool"]),
+)
+"""What notes are made of."""
+
+
 class Selected:
     """Makes examples of one mapping."""
 
@@ -41,12 +55,14 @@ class Selected:
         self.name = name
 
     def __call__(self, rng: np.random.Generator, target: str) -> Example:
-        """Return notes and this mapping's answer, with what other mappings answer as options."""
+        """Return notes and this mapping's answer, with options."""
         notes = notes_drawn(rng)
         answers = {name: answer(notes) for name, answer in ANSWERS.items()}
         right = answers[self.name]
-        others = sorted({*answers.values(), notes["adjective"]} - {right})
-        options = shuffled(rng, [right, *some(rng, others, CHOICES - 1)])
+        known = {*answers.values(), notes["adjective"]} - {right}
+        sort = next(sort for sort in SORTS if right in sort)
+        alike = some(rng, [word for word in sort if word not in known and word != right], ALIKE)
+        options = shuffled(rng, [right, *some(rng, sorted(known), OTHERS), *alike])
         return Example({"text": notes["text"]}, right, options, notes)
 
 
