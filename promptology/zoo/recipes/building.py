@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
 
 from promptology.errors import PromptologyError, StoreError, UsageError
 from promptology.run.locking import locked
@@ -116,9 +117,12 @@ def _build(
 
 def save(recipe: Recipe, model: Any, folder: Path) -> None:
     """Write a model folder: half-precision safetensors, config and processors."""
+    transformers_logging.disable_progress_bar()
     model.to("cpu", torch.float16).save_pretrained(folder)
     for processor in recipe.processors():
         processor.save_pretrained(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)  # weights are written for the user alone
 
 
 def measured(folder: Path, card: Mapping[str, Any], ability: Mapping[str, float]) -> dict[str, Any]:

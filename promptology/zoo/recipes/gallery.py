@@ -126,7 +126,7 @@ def _drawn(scenes: Scenes, domain: str) -> Any:
     if domain not in lists.SHIFTS:
         return kinds.drawn(scenes, domain, px=PX)
     # Elsewhere each image gets an amount of its own; here all get the largest.
-    return getattr(styles, domain)(kinds.drawn(scenes, px=PX), np.full(len(scenes), styles.STRENGTH[domain]))
+    return getattr(styles, domain)(kinds.drawn(scenes, px=PX), np.ones(len(scenes)))
 
 
 def _captioned(title: str, says: str, objects: int, seed: int) -> Section:
