@@ -58,4 +58,4 @@ def test_an_ability_that_was_not_measured_reaches_no_bar():
 
 def test_the_readme_shows_limits_and_recipe():
     text = readme(CARD)
-    assert CARD["limits"] in text and "| rate | `0.001` |" in text and "promptology.model('zoo:word-mlm')" in text
+    assert CARD["limits"] in text and "| rate | `0.001` |" in text and 'promptology.model("zoo:word-mlm")' in text

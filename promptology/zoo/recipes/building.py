@@ -52,6 +52,8 @@ def build(
             _put_back(folder, state)
             return _build(recipe, folder, state, device, measure, report)
     except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # transformers' own: not the disk
+            raise
         raise no_room(state, error) from None
     finally:
         with suppress(OSError):  # the state of a build that did not end, or another build that begins right now

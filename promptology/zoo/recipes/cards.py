@@ -28,7 +28,7 @@ def readme(card: Card) -> str:
         f"# {name}",
         f"{card['says'] or MODELS[name].says}",
         f"`{card['class']}`, {card['parameters']:,} parameters, {weight_bytes(card):,} bytes of half-precision "
-        f"safetensors. Opened by `promptology.model({PREFIX + name!r})`, or by transformers from this folder.",
+        f'safetensors. Opened by `promptology.model("{PREFIX}{name}")`, or by transformers from this folder.',
         "## Data",
         f"{card['data'] or 'Generated.'}\n\nNothing but generated data was used.",
         "## Ability",
@@ -37,10 +37,10 @@ def readme(card: Card) -> str:
         "## Limits",
         card.get("limits") or "It knows nothing beyond the data above: it is a fixture for experiments, not a product.",
         "## Recipe",
-        table(("setting", "value"), ((key, f"`{value}`") for key, value in card["recipe"].items())),
+        table(("setting", "value"), ((k, f"`{value}`") for k, value in card["recipe"].items() if k != "name")),
         f"Trained on {training['device']} (torch {training['torch']}) in {training['seconds'] / 60:.1f} minutes, "
         f"{training['process_seconds'] / 60:.1f} of processor time. `promptology zoo build {name} --out FOLDER` trains "
-        "it again; other machines and versions of torch round differently, and come to other weights of like ability.",
+        "it again; other machines and versions of torch round differently, and so come to other weights.",
     ]
     return "\n\n".join(parts) + "\n"
 
