@@ -14,7 +14,7 @@ from promptology.zoo.recipes.building import save
 from promptology.zoo.recipes.course import STATE, Course
 from promptology.zoo.recipes.toy_clip import DEVIATION, MEAN, POSITIONS, ToyClip, encoded, tokenizer
 from promptology.zoo.recipes.toy_clip_ability import Towers, accuracy
-from promptology.zoo.toyland.captions import nonsense
+from promptology.zoo.toyland.captions import captions, nonsense, truth
 from promptology.zoo.toyland.kinds import Kind
 from promptology.zoo.toyland.lists import SEEN
 from promptology.zoo.toyland.templates import CLEAN, filled
@@ -80,6 +80,23 @@ def test_batches_show_no_unseen_triple_and_depend_on_the_generator_alone() -> No
     one, again = (made.batch(np.random.default_rng([0, 7]), 3) for _ in range(2))
     assert all(np.array_equal(one[name], again[name]) for name in one)
     assert one["pixels"].shape == (64, 32, 32, 3) and one["true"].shape == (64, 64) and one["true"].diagonal().all()
+
+
+def test_a_loose_word_for_shades_is_no_caption_of_the_other_shade() -> None:
+    made = ToyClip()
+    apart = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        scenes = made._scenes(rng, 0.0)
+        rng.random()
+        told = captions(scenes, rng)
+        lenient, strict = truth(told, scenes), made.batch(np.random.default_rng(seed), 999)["true"]
+        images, texts = np.nonzero(lenient & ~strict)
+        assert not (strict & ~lenient).any() and (told.loose[texts] >= 0).all()
+        single = scenes.count[images] == 1
+        assert (scenes.shade[images, 0] != told.loose[texts])[single].all()
+        apart += int(single.sum())
+    assert apart > 10
 
 
 def test_a_true_caption_of_another_image_is_no_negative() -> None:

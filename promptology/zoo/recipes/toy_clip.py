@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, its usual name
 
 from promptology.zoo.recipes.course import ROUND, Batch, Recipe
-from promptology.zoo.toyland.captions import PLAIN, Mix, captions, truth
+from promptology.zoo.toyland.captions import PLAIN, SHADE, Mix, captions, truth
 from promptology.zoo.toyland.drawing import render
 from promptology.zoo.toyland.lists import SEEN, STYLES
 from promptology.zoo.toyland.scenes import Scenes, joined, sample
@@ -117,6 +117,9 @@ class ToyClip(Recipe):
         ease = max(0.0, 1 - stage / self._easy_rounds())
         scenes = self._scenes(rng, ease)
         made = captions(scenes, rng, PLAIN if rng.random() < ease else Mix())
+        # A word for shades that stands for the whole colour is as often right as wrong. Its caption counts as true of
+        # its own shade only: between two shades it then comes to lie in the middle, and its wording to tell it apart.
+        made.says[:, SHADE] = np.where(made.loose >= 0, made.loose, made.says[:, SHADE])
         return {"pixels": render(scenes, PX), "ids": encoded(made.text), "true": truth(made, scenes)}
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,7 +191,7 @@ class ToyClip(Recipe):
         """Make pairs of images, from image `first`, that differ in shade alone or in texture alone, in place."""
         pairs = first + 2 * np.arange(count)
         triple[pairs + 1, 0], shade[pairs + 1, 0] = triple[pairs, 0], 1 - shade[pairs, 0]
-        for row in pairs[: count // 2] + 1:
+        for row in pairs[: count // 3] + 1:
             colour, texture, shape = triple[row, 0]
             others = [t for c, t, s in SEEN if c == colour and s == shape and t != texture]
             triple[row, 0, 1], shade[row, 0] = others[rng.integers(len(others))], 1 - shade[row, 0]

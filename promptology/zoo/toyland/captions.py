@@ -30,24 +30,26 @@ class Captions(NamedTuple):
     """One caption for each image: its text and what it says.
 
     `says`, shape (N, 7): index of each thing said about one object of the image, -1 where nothing is said. `more`: the
-    caption says more than that (a count, a relation), so that nothing is known of its truth for other images.
+    caption says more than that (a count, a relation), so that nothing is known of its truth for other images. `loose`,
+    shape (N,): the shade of the object where a word for shades stands for the whole colour, else -1.
     """
 
     text: list[str]
     says: Whole
     more: NDArray[np.bool_]
+    loose: Whole
 
 
 class Mix(NamedTuple):
     """How often captions are of each kind (shares) and how names are made."""
 
-    catalogue: float = 0.22
+    catalogue: float = 0.25
     described: float = 0.1
     styled: float = 0.4
     """Share of the captions of an image that name its style, unless it is clean; for clean ones a fifth of it."""
     more: float = 0.35
     """Share of the captions of images with several objects that give a count or a relation."""
-    shade: float = 0.25
+    shade: float = 0.5
     """Share of colours that everyday captions name by either word for their shades; catalogue ones: three quarters."""
     levels: tuple[float, ...] = (0.52, 0.3, 0.08, 0.06, 0.04)
     """Shares of names with texture, colour and shape; colour and shape; texture and shape; shape; colour alone."""
@@ -70,7 +72,7 @@ def captions(scenes: Scenes, rng: np.random.Generator, mix: Mix | None = None) -
         whole = writer.whole(n)
         more[n] = whole is not None
         text.append(writer.single(n, says[n]) if whole is None else whole)
-    return Captions(text, says, more)
+    return Captions(text, says, more, writer.loose)
 
 
 def truth(made: Captions, scenes: Scenes) -> NDArray[np.bool_]:
@@ -105,6 +107,7 @@ class _Writer:
         self.level = rng.choice(len(_LEVELS), n, p=mix.levels)
         self.object = (rng.random(n) * scenes.count).astype(np.int64)
         self.word = rng.random((n, 6))
+        self.loose = np.full(n, -1, np.int64)
         self.sizes, self.places = sizes(scenes), place(scenes)
 
     def whole(self, n: int) -> str | None:
@@ -154,6 +157,8 @@ class _Writer:
                 shade = int(scenes.shade[n, k])
                 if exact:
                     says[SHADE] = shade
+                else:
+                    self.loose[n] = shade
                 words.append(SHADES[2 * colour + (shade if exact else int(word[1] * 2))])
                 continue
             index = int((scenes.texture if part == TEXTURE else scenes.shape)[n, k])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,8 @@ def coverage(scenes: Scenes, px: int = 32) -> NDArray[np.float32]:
     """Return the share of each pixel that lies inside each object, occlusion aside: shape (N, K, px, px), in [0, 1]."""
     found = np.zeros((*scenes.shape.shape, px, px), np.float32)
     for slot in range(scenes.shape.shape[1]):
-        for rows, grid in _by_shape(scenes, slot, px):
-            found[rows, slot] = _inside(grid.depth)
+        for rows, depth in _by_shape(scenes, slot, px):
+            found[rows, slot] = _inside(depth)
     return found
 
 
@@ -63,16 +63,8 @@ def boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(np.asarray(masks.any((-2, -1)))[..., None], np.stack(ends, -1), 0)
 
 
-class _Grid(NamedTuple):
-    """Where the pixels of some images lie as seen from one object each, in pixels of a 32-pixel image."""
-
-    across: Plane  # (n, 1, px)
-    down: Plane  # (n, px, 1)
-    depth: Plane  # (n, px, px): signed distance to the edge, in pixels of the image itself
-
-
-def _by_shape(scenes: Scenes, slot: int, px: int) -> list[tuple[NDArray[np.int64], _Grid]]:
-    """Return (image numbers, grid) for each shape that stands in a slot."""
+def _by_shape(scenes: Scenes, slot: int, px: int) -> list[tuple[NDArray[np.int64], Plane]]:
+    """Return for each shape in a slot its image numbers and the signed distances to its edge in pixels, (n, px, px)."""
     centres = (np.arange(px, dtype=np.float32) + _HALF) / np.float32(px)
     found = []
     for shape in np.unique(scenes.shape[:, slot]):
@@ -82,8 +74,7 @@ def _by_shape(scenes: Scenes, slot: int, px: int) -> list[tuple[NDArray[np.int64
         across = (centres - scenes.x[rows, slot, None])[:, None, :]
         down = (centres - scenes.y[rows, slot, None])[:, :, None]
         size = scenes.size[rows, slot, None, None]
-        depth = distance(int(shape), across / size, down / size) * (size * np.float32(px))
-        found.append((rows, _Grid(across * np.float32(32), down * np.float32(32), depth)))
+        found.append((rows, distance(int(shape), across / size, down / size) * (size * np.float32(px))))
     return found
 
 
@@ -97,15 +88,12 @@ def _drawn(scenes: Scenes, px: int) -> Plane:
     sketched = scenes.style == STYLES.index("sketch")
     canvas = _ground(scenes, sketched, px)
     for slot in range(scenes.shape.shape[1]):
-        for rows, grid in _by_shape(scenes, slot, px):
-            marks = np.empty_like(grid.depth)
-            for texture in np.unique(scenes.texture[rows, slot]):
-                some = scenes.texture[rows, slot] == texture
-                marks[some] = _marks(int(texture), grid.across[some], grid.down[some])
+        for rows, depth in _by_shape(scenes, slot, px):
+            marks = _marks(px)[scenes.texture[rows, slot]]
             paint = _COLOURS[scenes.tone[rows, slot]] * _light(scenes, rows)
             pen = sketched[rows]
-            _put(canvas, rows[~pen], *_painted(grid.depth[~pen], marks[~pen], paint[~pen]))
-            _put(canvas, rows[pen], *_sketched(grid.depth[pen], marks[pen], paint[pen], px))
+            _put(canvas, rows[~pen], *_painted(depth[~pen], marks[~pen], paint[~pen]))
+            _put(canvas, rows[pen], *_sketched(depth[pen], marks[pen], paint[pen], px))
     styles.apply(canvas, scenes.style, scenes.seed)
     return canvas
 
@@ -144,25 +132,25 @@ def _wave(at: Plane, period: float) -> Plane:
     return found
 
 
-def _marks(texture: int, across: Plane, down: Plane) -> Plane:
-    """Return where a texture is dark, in [0, 1]; fixed in direction and spacing, whatever the object's size."""
-    name = TEXTURES[texture]
-    if name == "plain":
-        return np.zeros((), np.float32)
-    if name == "striped":
-        return _wave(down, 5.0)
-    if name == "ribbed":
-        return _wave(across, 5.0)
-    if name == "checked":
-        a, b = _wave(across, 7.0), _wave(down, 7.0)
-        found: Plane = a + b - 2 * a * b
-        return found
-    if name == "dotted":
-        a, b = (at / np.float32(5) - np.floor(at / np.float32(5)) - _HALF for at in (across, down))
-        found = np.clip(np.float32(2.1) - np.float32(5) * np.sqrt(a * a + b * b), 0, 1)
-        return found
-    found = np.maximum(_wave(across, 6.0), _wave(down, 6.0))
-    return found
+@cache
+def _marks(px: int) -> Plane:
+    """Return where each texture is dark, (textures, px, px) in [0, 1].
+
+    Objects are cut out of their texture as out of cloth: it lies still, whatever the object's place and size.
+    """
+    at = (np.arange(px, dtype=np.float32) + _HALF) * np.float32(32 / px)
+    across, down = at[None, :], at[:, None]
+    a, b = _wave(across, 8), _wave(down, 8)
+    cell, mesh = (np.abs(at / np.float32(n) - np.floor(at / np.float32(n)) - _HALF) * np.float32(n) for n in (4, 8))
+    named = {
+        "plain": np.zeros((px, px), np.float32),
+        "striped": _wave(down, 4),
+        "dotted": np.clip(np.float32(1.6) - np.sqrt(cell[None, :] ** 2 + cell[:, None] ** 2), 0, 1),
+        "checked": a + b - 2 * a * b,
+        "ribbed": _wave(across, 4),
+        "netted": np.clip(np.maximum(mesh[None, :], mesh[:, None]) - np.float32(2.5), 0, 1),
+    }
+    return np.stack([np.broadcast_to(named[texture], (px, px)) for texture in TEXTURES])
 
 
 def _ground(scenes: Scenes, sketched: NDArray[np.bool_], px: int) -> Plane:

@@ -100,6 +100,7 @@ def test_shades_are_loose_in_everyday_wording_and_exact_in_the_catalogue() -> No
                 right[kind].append(SHADES.index(said[0]) == ALONE.tone[n, 0])
     assert all(right["catalogue"]) and len(right["catalogue"]) > 1000
     assert 0.45 < np.mean(right["everyday"]) < 0.55
+    assert np.array_equal(everyday.loose, ALONE.shade[:, 0]) and (shelf.loose == -1).all()
     assert (everyday.says[:, SHADE] == -1).all() and (shelf.says[:, SHADE] >= 0).any()
 
 
