@@ -144,6 +144,18 @@ def test_a_word_starts_alike_behind_a_blank_and_at_the_beginning_of_a_line():
     assert all(torch.equal(weight[known.first[w][0]], weight[known.behind[w][0]]) for w in NOUNS)
 
 
+def test_heads_of_the_first_layer_start_with_a_look_at_one_distance_each():
+    torch.manual_seed(0)
+    made = small(width=128, heads=4).model()
+    made.set_attn_implementation("eager")
+    tokens = torch.randint(300, 2000, (4, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen = made(tokens, output_attentions=True).attentions[0].mean(0)
+    for head in range(4):
+        back = [seen[head, at, at - head - 1].item() for at in range(8, 32)]
+        assert np.mean(back) > 0.7
+
+
 def test_training_goes_on_where_it_broke(tmp_path):
     whole = Course(small(), tmp_path / "whole", device="cpu").run()
 

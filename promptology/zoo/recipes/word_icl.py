@@ -64,16 +64,15 @@ def _pools() -> tuple[int, ...]:
     return tuple(sizes)
 
 
-_COMPACT = ("bare", "lines")
+_FORMS = ("bare", "lines", "library")
 STAGES = (
     Stage(FIRST_POOL, (6, 20), (1,), ("repeated",), 0.7),
     *(Stage(pool, (4, 8), (1,), ("bare",), 0.5) for pool in _pools()),
-    Stage(_pools()[-1], (4, 8), (1,), _COMPACT, 0.8),
-    Stage(0, (4, 8), (1,), _COMPACT, 0.6),
-    Stage(0, (2, 8), (1,), _COMPACT, 0.7),
-    Stage(0, (2, 6), (2,), _COMPACT, 0.65),
-    Stage(0, (2, 4), (1, 2), (*_COMPACT, "library"), 0.7),
-    Stage(0, (2, 4), (1, 2, 2, 3), (*_COMPACT, "library", "library"), 1.1),
+    Stage(_pools()[-1], (3, 6), (1,), _FORMS, 0.8),
+    Stage(0, (4, 8), (1,), _FORMS, 0.6),
+    Stage(0, (2, 8), (1,), _FORMS, 0.7),
+    Stage(0, (2, 6), (2,), _FORMS, 0.6),
+    Stage(0, (2, 4), (1, 2, 2, 3), (*_FORMS, "library"), 1.1),
 )
 """The curriculum; the last stage has no gate."""
 
@@ -129,9 +128,9 @@ class WordIcl(Recipe):
     rate = 2e-3
     warm_up = 0.02
     size: int = 64
-    width: int = 128
+    width: int = 160
     layers: int = 3
-    heads: int = 4
+    heads: int = 5
     earlier: float = 0.2
 
     def model(self) -> Any:
@@ -181,7 +180,7 @@ def row(rng: np.random.Generator, stage: Stage, form: str, words: int) -> Row:
         return _repeated(rng, stage)
     examples = _of_words(rng, stage) if stage.pool else _of_themes(rng, stage, words)
     if form == "library":
-        return library_row(rng, examples)
+        return library_row(rng, examples, exact=bool(stage.pool))
     return _compact_row(examples, exact=bool(stage.pool), lines=form == "lines")
 
 
@@ -228,7 +227,7 @@ def _compact_row(examples: list[world.Example], *, exact: bool, lines: bool) -> 
     return _followed(tokens, places, [e.text if exact else e.label for e in examples])
 
 
-def library_row(rng: np.random.Generator, examples: list[world.Example]) -> Row:
+def library_row(rng: np.random.Generator, examples: list[world.Example], *, exact: bool = False) -> Row:
     """Return examples as the library renders them: some as demonstrations, the next one as the query with its cue.
 
     Before them may stand an instruction, and the list of classes.
@@ -251,7 +250,7 @@ def library_row(rng: np.random.Generator, examples: list[world.Example]) -> Row:
     tokens += [*known.text(examples[-1].text, first=True), *known.cue]
     places.append(len(tokens))
     tokens += known.behind[examples[-1].label]
-    return _followed(tokens, places, [e.label for e in examples])
+    return _followed(tokens, places, [e.text if exact else e.label for e in examples])
 
 
 def _followed(tokens: list[int], places: list[int], known_by: list[str]) -> Row:
