@@ -51,6 +51,15 @@ def test_fields_are_rendered_as_the_library_renders_them(
     assert rendered(instruction, inputs, classes) == by_library(instruction, inputs, classes)
 
 
+def test_descriptions_are_rendered_as_the_library_renders_them() -> None:
+    said = {"sports": "Games and matches.", "music": "", "law": "Courts."}
+    labels = tuple(ClassLabel(name, text) for name, text in said.items())
+    signature = Signature((Field("text"),), "class", labels, "Which class?")
+    learned = Learned((Text("Which class?"), Readout("answer")), signature, {})
+    ((_, content),) = messages(learned, {"text": "a river."}, signature)
+    assert rendered("Which class?", "a river.", said) == content
+
+
 def test_an_instruction_that_names_every_class_needs_no_list() -> None:
     named = rendered("Is it Sports or music?", "a river.", ["sports", "music"])
     assert named == "Is it Sports or music?\n\na river."
@@ -93,6 +102,16 @@ def test_fewer_classes_hold_the_answer_and_come_in_any_order() -> None:
     assert all(task.answer in task.options and set(task.options) <= set(topic.class_names) for task in found)
     assert {len(task.options) for task in found} >= {2, 5, 10}
     assert any(list(task.options) != sorted(task.options) for task in found)
+
+
+def test_few_classes_may_be_described() -> None:
+    kinds = tasks.trained(classes=True)
+    found = tasks.drawn(np.random.default_rng(2), kinds, 300, described=1.0)
+    for task in found:
+        said = {one.name: one.description for one in KINDS[task.kind].classes}
+        listed = "Classes:\n" in task.prompt
+        assert all((f"- {name}: {said[name]}" in task.prompt) is (listed and len(said) <= 8) for name in said)
+    assert {task.kind for task in found if ": " in task.prompt} >= {"question", "sentiment"}
 
 
 def test_every_word_of_wordland_is_known() -> None:

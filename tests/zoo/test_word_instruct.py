@@ -10,6 +10,7 @@ from promptology.zoo.recipes import word_instruct_ability
 from promptology.zoo.recipes.building import build
 from promptology.zoo.recipes.word_instruct import (
     CUE,
+    LAST,
     WordInstruct,
     alike,
     conversation,
@@ -42,7 +43,7 @@ def test_requests_look_as_the_library_renders_them(name):
     kind, rng = KINDS[name], np.random.default_rng(1)
     signature = word_instruct_ability.signature_of(kind)
     example = kind.draw(rng, 1)[0]
-    made = {request(rng, kind, example) for _ in range(600)}
+    made = {request(rng, kind, example)[0] for _ in range(600)}
     for wording in kind.wordings:
         learned = Learned((Text(wording), Readout("answer")), signature, {}, "manual")
         ((_, content),) = renderer(learned, signature)(example.inputs)
@@ -77,9 +78,12 @@ def test_names_of_held_out_classes_are_answers_only_as_words_of_a_row(conversati
 
 
 def test_no_input_for_evaluation_is_shown(conversations):
+    wordings = {w for kind in MAPPINGS for w in kind.wordings}
     for text in conversations:
-        asked = re.search(r"<\|user\|>(.*?)</s>", text, re.S)[1].removesuffix(CUE).rpartition("\n\n")[2]
-        assert not for_evaluation(re.sub(r"^\w+: ", "", asked, flags=re.M))
+        for asked in re.findall(r"<\|user\|>(.*?)</s>", text, re.S):
+            shown = asked.removesuffix(CUE).rpartition("\n\n")[2]
+            if shown not in wordings:
+                assert not for_evaluation(re.sub(r"^\w+: ", "", shown, flags=re.M))
 
 
 def test_targets_are_what_the_assistant_says(conversations):
@@ -99,15 +103,35 @@ def test_every_conversation_is_in_one_group_of_like_length():
     assert filled > 0.75
 
 
+def test_what_follows_is_answered_by_a_class_that_was_offered(conversations):
+    for text in conversations:
+        if offered := re.search(r"(?:Is it|Choose one:|What is it:) (\w+(?:, \w+)* or \w+)[?.]", text):
+            names = re.split(r", | or ", offered[1])
+            assert set(re.findall(r"<\|assistant\|>(.*?)</s>", text)) <= set(names)
+
+
 def test_batches_follow_from_the_generator():
     recipe = small()
-    one, two = (recipe.batch(np.random.default_rng([0, 5]), 0) for _ in range(2))
+    one, two = (recipe.batch(np.random.default_rng([0, 5]), LAST) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
     judged = one["places"][one["judged"] > 0] // one["tokens"].shape[1]
     asked = len(set(judged.tolist()))
     assert set(judged.tolist()) == set(range(asked)) and asked < len(one["tokens"])
     assert one["tokens"][:asked].size <= SMALL["tokens"] and (one["tokens"][asked:] != reader().pad_token_id).all()
     assert set(one["weights"].tolist()) == {1.0, np.float32(recipe.text_weight)}
+
+
+def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
+    recipe, sizes = WordInstruct(), []
+    for stage in range(LAST):
+        made = recipe.batch(np.random.default_rng(stage), stage)
+        row = next(row for row in made["tokens"] if reader().convert_tokens_to_ids("<|assistant|>") in row)
+        text = reader().decode(row, skip_special_tokens=False)
+        asked, said = re.search(r"\n\n(.*?)</s><\|assistant\|>(.*?)</s>", text).groups()
+        assert asked == said
+        sizes.append(len({int(t) for t in made["tokens"].ravel()[made["places"][made["judged"] > 0] + 1]}))
+    assert sizes == sorted(sizes)
+    assert [recipe.after(stage, accuracy) for stage, accuracy in ((0, 0.1), (0, 0.9), (LAST, 0.9))] == [0, 1, LAST]
 
 
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):

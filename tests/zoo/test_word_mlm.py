@@ -11,9 +11,11 @@ import torch
 
 from promptology.models.local.reading import Reader
 from promptology.zoo.recipes import recipe, tasks, word_mlm
+from promptology.zoo.recipes.building import save
 from promptology.zoo.recipes.course import Course
 from promptology.zoo.recipes.rendering import CUE
-from promptology.zoo.recipes.word_mlm import GROUPS, PLAIN, running, vocabulary
+from promptology.zoo.recipes.word_mlm import BUCKETS, PLAIN, running, vocabulary
+from promptology.zoo.recipes.zero_shot import accuracies, chance
 from promptology.zoo.wordland.kinds import KINDS
 from promptology.zoo.wordland.passages import unlabelled
 
@@ -30,15 +32,13 @@ def batch_of(made: Any, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def rows_of(batch: dict[str, np.ndarray]) -> list[list[int]]:
-    """Return the rows of all groups without padding."""
-    pairs = [pair for n in range(GROUPS) for pair in zip(batch[f"ids{n}"], batch[f"mask{n}"], strict=True)]
-    return [ids[: mask.sum()].tolist() for ids, mask in pairs]
+    """Return the rows without padding."""
+    return [ids[: mask.sum()].tolist() for ids, mask in zip(batch["ids"], batch["mask"], strict=True)]
 
 
 def test_an_answer_is_wanted_at_the_mask_and_nowhere_else() -> None:
     batch = batch_of(small(running=0.0, rows=48))
-    at = np.concatenate([batch[f"ids{n}"].ravel()[batch[f"places{n}"]] for n in range(GROUPS)])
-    assert (at == vocabulary().mask_token_id).all()
+    assert (batch["ids"].ravel()[batch["places"]] == vocabulary().mask_token_id).all()
     assert len(batch["wanted"]) == 48 == sum(row.count(vocabulary().mask_token_id) for row in rows_of(batch))
     names = {name for kind in tasks.trained(classes=True) for name in kind.class_names}
     assert {vocabulary().decode([token]).strip() for token in batch["wanted"]} <= names
@@ -65,15 +65,15 @@ def test_running_text_wants_the_tokens_that_were_there() -> None:
 
 def test_the_library_reads_a_task_as_training_shows_it() -> None:
     reader = Reader(vocabulary(), "masked", name="word-mlm", chat=False, limit=word_mlm.POSITIONS)
-    shown = small(running=0.0, plain=0.0, fewer=0.0, rows=40)
-    found = tasks.drawn(np.random.default_rng(3), tasks.trained(classes=True), 40)
+    shown = small(running=0.0, plain=0.0, fewer=0.0, described=0.0, rows=40)
+    found = tasks.drawn(np.random.default_rng(3), tasks.trained(classes=True), 40 * BUCKETS)
     batch = batch_of(shown, 3)
     expected = {}
     for task in found:
         (row,) = reader.encode_all([(("user", task.prompt + CUE),)])
         expected[tuple(reader.masked(row)[0])] = reader.label(f" {task.answer}")
     read = dict(zip(map(tuple, rows_of(batch)), batch["wanted"].tolist(), strict=True))
-    assert read == expected
+    assert len(read) == 40 and read.items() <= expected.items()
 
 
 def test_rows_hold_no_held_out_kind_and_no_held_out_wording() -> None:
@@ -89,12 +89,21 @@ def test_rows_hold_no_held_out_kind_and_no_held_out_wording() -> None:
     assert not instructions
 
 
-def test_weights_balance_tasks_and_running_text() -> None:
-    batch = batch_of(small(rows=32))
-    tasks_, weights = batch["tasks"].astype(bool), batch["weights"]
-    assert tasks_.sum() == 24
-    assert weights[tasks_].sum() == pytest.approx(1.0, abs=1e-5)
-    assert weights[~tasks_].sum() == pytest.approx(word_mlm.WordMlm.spread, abs=1e-5)
+def test_a_row_of_running_text_weighs_a_share_of_a_task() -> None:
+    batch = batch_of(small(rows=48, running=0.5))
+    weights, row = batch["weights"], batch["places"] // batch["ids"].shape[1]
+    each = np.bincount(row, weights)
+    task = np.bincount(row, batch["tasks"]) > 0
+    assert 0 < task.sum() < 48
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+    assert each[task] == pytest.approx(each[task][0], rel=1e-4)
+    assert each[~task] == pytest.approx(word_mlm.WordMlm.spread * each[task][0], rel=1e-4)
+
+
+def test_every_length_comes_to_its_turn() -> None:
+    made = small(running=0.0)
+    lengths = {batch_of(made, seed)["ids"].shape[1] for seed in range(12)}
+    assert min(lengths) <= 24 and max(lengths) >= 64
 
 
 @torch.no_grad()
@@ -103,25 +112,18 @@ def test_the_loss_is_the_models_own_at_the_wanted_places() -> None:
     torch.manual_seed(0)
     model, batch = made.model().eval(), {k: torch.from_numpy(v) for k, v in batch_of(made).items()}
     loss, right = made.loss(model, batch)
-    logits = torch.cat(
-        [
-            model(input_ids=batch[f"ids{n}"], attention_mask=batch[f"mask{n}"]).logits.flatten(0, 1)[
-                batch[f"places{n}"]
-            ]
-            for n in range(GROUPS)
-        ]
-    )
+    logits = model(batch["ids"], batch["mask"]).logits.flatten(0, 1)[batch["places"]]
     chances = logits.log_softmax(1)[torch.arange(len(logits)), batch["wanted"]]
     assert float(loss) == pytest.approx(float(-(chances * batch["weights"]).sum()), rel=1e-5)
     judged = batch["tasks"].bool()
     assert float(right) == pytest.approx(float((logits.argmax(1) == batch["wanted"])[judged].float().mean()))
     # Padding changes nothing.
     longer = dict(batch)
-    rows, length = batch["ids0"].shape
+    rows, length = batch["ids"].shape
     pad = torch.zeros(rows, 8, dtype=torch.int64)
-    longer["ids0"] = torch.cat([batch["ids0"], pad + vocabulary().pad_token_id], 1)
-    longer["mask0"] = torch.cat([batch["mask0"], pad], 1)
-    longer["places0"] = batch["places0"] // length * (length + 8) + batch["places0"] % length
+    longer["ids"] = torch.cat([batch["ids"], pad + vocabulary().pad_token_id], 1)
+    longer["mask"] = torch.cat([batch["mask"], pad], 1)
+    longer["places"] = batch["places"] // length * (length + 8) + batch["places"] % length
     assert float(made.loss(model, longer)[0]) == pytest.approx(float(loss), rel=1e-4)
 
 
@@ -134,16 +136,31 @@ def test_plain_templates_hold_the_text_and_one_mask() -> None:
 
 def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
-    whole = Course(small(rate=1e-2), tmp_path / "whole", device="cpu", report=seen.append)
+    whole = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "whole", device="cpu", report=seen.append)
     model = whole.run()
-    guessing = (1 + word_mlm.WordMlm.spread) * np.log(len(vocabulary()))
-    assert seen[-1]["loss"] < 0.75 * guessing
+    assert seen[-1]["loss"] < 0.75 * np.log(len(vocabulary())), "better than guessing"
 
     def stop(_: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Course(small(rate=1e-2), tmp_path / "parts", device="cpu", report=stop).run()
-    again = Course(small(rate=1e-2), tmp_path / "parts", device="cpu")
+        Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu", report=stop).run()
+    again = Course(small(rate=2e-2, rows=8, steps=30), tmp_path / "parts", device="cpu")
     other = again.run()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_the_ability_is_the_share_of_items_answered_rightly(tmp_path: Path) -> None:
+    made = small()
+    model = made.model()
+    # A model that says the same whatever is asked is right for one class in so many.
+    with torch.no_grad():
+        for word in ("positive", "forest", "past"):
+            (token,) = vocabulary()(f" {word}", add_special_tokens=False)["input_ids"]
+            model.cls.predictions.bias[token] = 50.0
+    save(made, model, tmp_path)
+    kinds = [KINDS["habitat"], KINDS["sentiment"], KINDS["tense"]]
+    expected = {"habitat": 1 / 4, "sentiment": 1 / 2, "tense": 1 / 3}
+    assert accuracies(tmp_path, kinds, items=12) == pytest.approx(expected)
+    assert accuracies(tmp_path, kinds, "held out", items=12)["habitat"] == pytest.approx(1 / 4)
+    assert chance(kinds) == pytest.approx((1 / 4 + 1 / 2 + 1 / 3) / 3)

@@ -13,11 +13,14 @@ CUE = "\n\nAnswer:"
 FORM = "Answer with the name of one class only."
 
 
-def rendered(instruction: str, inputs: str | Mapping[str, str], classes: Sequence[str] = ()) -> str:
+Classes = Sequence[str] | Mapping[str, str]
+"""Names of classes, or names with their descriptions; none where the answer is free text."""
+
+
+def rendered(instruction: str, inputs: str | Mapping[str, str], classes: Classes = ()) -> str:
     """Return what a user's message says: the instruction, the classes unless it names every one of them, the input.
 
-    `inputs`: a text, or texts by the names of their fields; of several each has a line with its name. `classes`: the
-    names, none where the answer is free text.
+    `inputs`: a text, or texts by the names of their fields; of several each has a line with its name.
     """
     return "\n\n".join(part for part in (instruction, classes_block(classes, instruction), input_text(inputs)) if part)
 
@@ -31,9 +34,11 @@ def input_text(inputs: str | Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in inputs.items())
 
 
-def classes_block(classes: Sequence[str], prompt: str) -> str:
+def classes_block(classes: Classes, prompt: str) -> str:
     """Return the list of classes and the form of the answer, or nothing where the prompt names every class."""
     lowered = prompt.casefold()
     if all(name.casefold() in lowered for name in classes):
         return ""
-    return "Classes:\n" + "\n".join(f"- {name}" for name in classes) + f"\n\n{FORM}"
+    said = classes if isinstance(classes, Mapping) else {}
+    lines = (f"- {name}: {said[name]}" if said.get(name) else f"- {name}" for name in classes)
+    return "Classes:\n" + "\n".join(lines) + f"\n\n{FORM}"

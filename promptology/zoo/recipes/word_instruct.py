@@ -7,6 +7,7 @@ alone the model knows what the classes of held-out kinds have to do with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from promptology.zoo.wordland.kind import Example, Kind
 from promptology.zoo.wordland.kinds import MAPPINGS, TRAINED
 from promptology.zoo.wordland.mappings import ANSWERS
 from promptology.zoo.wordland.passages import unlabelled
+from promptology.zoo.wordland.reading import ANY_WORD
 from promptology.zoo.wordland.sentences import pick, shuffled, some
 from promptology.zoo.wordland.vocabulary import vocabulary
 
@@ -38,8 +40,16 @@ OFTEN = {
     **dict.fromkeys(("theme", "topic"), 3),
 }
 """Kinds that are drawn more often than others."""
+POOL, GROWTH = 64, 1.6
+"""Words of the first stage, and by how much more each following stage has."""
+LAST = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
+"""The stage of all kinds; before it words are repeated, more of them from stage to stage. Copying, which half of the
+kinds need, is learned in a few hundred steps that way, and hardly at all among everything else."""
+MASTERED = 0.6
 LEAST = 9
 """Tokens that a passage has at least."""
+ALONE, MORE = 0.35, 8
+"""Share of conversations with one request, and the most turns that follow in others."""
 REPEAT = ("Repeat the text.", "Write the same text once more.", "Copy this.")
 REPEATED = 0.08
 """Share of conversations in which a text is to be repeated: there copying is learned."""
@@ -65,10 +75,10 @@ class WordInstruct(Recipe):
     bars: ClassVar[Mapping[str, float]] = {"by_instruction": 0.75, "seen_minus_held_out_wordings": 0.05}
     steps = 6000
     rate = 2e-3
-    drawn: int = 96
+    drawn: int = 64
     tokens: int = 1800
     texts: int = 400
-    text_weight: float = 0.2
+    text_weight: float = 0.5
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -85,12 +95,17 @@ class WordInstruct(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return conversations of like length and running text."""
-        groups = alike(rows_of([conversation(rng) for _ in range(self.drawn)]), self.tokens)
+        pool = round(POOL * GROWTH**stage)
+        texts = [conversation(rng) if stage == LAST else repetition(rng, pool) for _ in range(self.drawn)]
+        made = rows_of(texts)
+        if stage < LAST:
+            made = [Row(row.tokens, row.targets, row.targets) for row in made]
+        groups = alike(made, self.tokens)
         rows = pick(rng, groups)
         length = padded(rows)
-        texts = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
-        texts = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in texts]
-        return arrays([*rows, *texts], [1.0] * len(rows) + [self.text_weight] * len(texts))
+        read = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
+        read = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in read]
+        return arrays([*rows, *read], [1.0] * len(rows) + [self.text_weight] * len(read))
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss over answers and running text, and the share of answers that are right."""
@@ -102,6 +117,10 @@ class WordInstruct(Recipe):
         right = (logits.argmax(-1) == wanted) * batch["judged"]
         return (each * batch["weights"]).sum() / batch["weights"].sum(), right.sum() / batch["judged"].sum()
 
+    def after(self, stage: int, accuracy: float) -> int:
+        """Return the next stage where repeating goes well: more words, at last all kinds."""
+        return min(stage + (accuracy > MASTERED), LAST)
+
     def ability(self, folder: Path) -> dict[str, float]:
         """Return accuracies on inputs for evaluation, as the library scores and generates."""
         from promptology.zoo.recipes.word_instruct_ability import abilities
@@ -110,31 +129,50 @@ class WordInstruct(Recipe):
 
 
 def conversation(rng: np.random.Generator) -> str:
-    """Return a conversation about an example of a trained kind, as the chat template writes it.
+    """Return a conversation about examples of a trained kind, as the chat template writes it.
 
-    Of notes more than one thing may be asked in turn; and now and then a text is to be repeated.
+    Behind the first answer further examples may follow, without the instruction, or further questions about the same
+    notes: many answers cost few tokens. Now and then a text is to be repeated.
     """
     kind = _drawn(rng)
     example = kind.draw(rng, 1)[0]
     if rng.random() < REPEATED:
         return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
-    content = request(rng, kind, example) + (CUE if rng.random() < 0.6 else "")
+    cue = CUE if rng.random() < 0.6 else ""
+    content, classes = request(rng, kind, example)
+    content += cue
     system = ""
     if rng.random() < 0.05:
         system, _, content = content.partition("\n\n")
         system = f"<|system|>{system}</s>"
-    more = [_turn(*asked) for asked in _further(rng, example)] if kind in MAPPINGS and rng.random() < 0.5 else []
-    return f"<s>{system}{_turn(content, example.answer)}{''.join(more)}"
+    return f"<s>{system}{_turn(content, example.answer)}{''.join(_further(rng, kind, example, classes))}"
+
+
+def repetition(rng: np.random.Generator, pool: int) -> str:
+    """Return a conversation in which words, out of the first so many, are to be repeated."""
+    text = " ".join(some(rng, _mixed()[:pool], int(rng.integers(4, 13)))) + "."
+    return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{text}", text)
+
+
+@cache
+def _mixed() -> tuple[str, ...]:
+    return shuffled(np.random.default_rng(0), ANY_WORD)
 
 
 def _turn(content: str, answer: str) -> str:
     return f"<|user|>{content}</s><|assistant|>{answer}</s>"
 
 
-def _further(rng: np.random.Generator, example: Example) -> list[tuple[str, str]]:
-    """Return instructions of other mappings about the same notes, with their answers."""
-    kinds = some(rng, MAPPINGS, int(rng.integers(1, 5)))
-    return [(pick(rng, kind.wordings), ANSWERS[kind.name](example.meta)) for kind in kinds]
+def _further(rng: np.random.Generator, kind: Kind, example: Example, classes: Sequence[str]) -> list[str]:
+    """Return further turns: other mappings of the same notes, or other examples under the same instruction."""
+    if rng.random() < ALONE or (classes and not kind.classes):
+        return []
+    turns = int(rng.integers(1, MORE + 1))
+    if kind in MAPPINGS and rng.random() < 0.5:
+        asked = some(rng, MAPPINGS, turns)
+        return [_turn(pick(rng, other.wordings), ANSWERS[other.name](example.meta)) for other in asked]
+    others = [kind.new(rng, pick(rng, classes or kind.targets), False, ()) for _ in range(turns)]
+    return [_turn(shown(other), other.answer) for other in others]
 
 
 @cache
@@ -146,8 +184,11 @@ def _drawn(rng: np.random.Generator) -> Kind:
     return pick(rng, _lots())
 
 
-def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
-    """Return an instruction in a seen wording, a list of classes where it names none, and the input."""
+def request(rng: np.random.Generator, kind: Kind, example: Example) -> tuple[str, Sequence[str]]:
+    """Return a request, and the classes that it offers.
+
+    It is an instruction in a seen wording, a list of classes where it does not name them all, and the input.
+    """
     instruction = pick(rng, kind.wordings)
     names = list(kind.class_names)
     if kind.name in CHOSEN_AMONG and rng.random() < 0.5:
@@ -159,8 +200,9 @@ def request(rng: np.random.Generator, kind: Kind, example: Example) -> str:
     if not all(name in instruction.lower() for name in names) and rng.random() < (0.4 if len(names) > 8 else 0.7):
         block = _block(rng, kind, names)
     elif not names and example.options and rng.random() < 0.08:
-        block = _block(rng, kind, example.options)
-    return "\n\n".join(part for part in (instruction, block, shown(example)) if part)
+        names = list(example.options)
+        block = _block(rng, kind, names)
+    return "\n\n".join(part for part in (instruction, block, shown(example)) if part), names
 
 
 def _few(rng: np.random.Generator, names: Sequence[str], right: str) -> list[str]:

@@ -16,7 +16,7 @@ from promptology.zoo.recipes.tasks import drawn, held_out, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
-POSITIONS = 192
+POSITIONS = 256
 PLAIN = (
     "{text} [MASK]",
     "{text} it was about [MASK].",
@@ -26,8 +26,8 @@ PLAIN = (
     "{text}\n\nAnswer: [MASK]",
 )
 """Templates without an instruction; a label stands at the mask."""
-GROUPS = 4
-"""Rows of similar length that a batch is made of: padding is paid for."""
+BUCKETS = 3
+"""Rows are drawn for so many batches, and those of one length make the batch: padding costs most of a step."""
 BLOCK = 8
 MASKED, KEPT, CHANGED = 0.15, 0.1, 0.1
 """Share of a running text's tokens that are to be predicted; of those, shares that stay or become another word."""
@@ -49,7 +49,7 @@ class WordMlm(Recipe):
     says = "A small BERT of Wordland's words: fills blanks in running text, and names classes at a mask."
     data = "Wordland: unlabelled text, and the classification kinds that are not held out, under seen wordings."
     bars: ClassVar[Mapping[str, float]] = {"cloze": 0.65}
-    steps = 5000
+    steps = 6000
     rate = 2e-3
     rows = 64
     """Rows of a step."""
@@ -59,8 +59,10 @@ class WordMlm(Recipe):
     """Share of the tasks without an instruction, in a plain template."""
     fewer = 0.3
     """Share of the tasks with an instruction that offer some of the classes only."""
+    described = 0.15
+    """Share of the tasks that describe the classes, where those are few."""
     spread = 0.3
-    """Weight of the loss of running text, against that of tasks."""
+    """Weight of a row of running text, against that of a task."""
     width, layers, heads = 128, 3, 4
 
     def model(self) -> Any:
@@ -88,27 +90,23 @@ class WordMlm(Recipe):
         return [vocabulary()]
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
-        """Return rows in groups of similar length, the flat places of wanted tokens, and the weights of their losses.
+        """Return rows of similar length, padded, and where which tokens are wanted.
 
-        `ids0`, `mask0` ... are int64 of shape (rows, length); `places0` ... index their flattened tokens; `wanted`,
-        `weights` and `tasks` (1 where the token is an answer) are of all places in the order of the groups.
+        `ids`, `mask`: int64 (rows, length); `places`: int64, indices of the flattened rows; `wanted`: the tokens that
+        belong there; `weights`: float32, of their losses, with 1 in sum; `tasks`: float32, 1 where an answer is wanted.
         """
-        texts = round(self.rows * self.running)
-        rows = [*self._tasks(rng, self.rows - texts), *running(rng, texts)]
+        many = self.rows * BUCKETS
+        texts = round(many * self.running)
+        rows = [*self._tasks(rng, many - texts), *running(rng, texts)]
         rows.sort(key=lambda row: len(row.ids))
-        found: Batch = {}
-        for n, members in enumerate(np.array_split(np.arange(len(rows)), GROUPS)):
-            found |= _group(n, [rows[i] for i in members])
-        task = np.array([row.task for row in rows for _ in row.places])
-        weights = np.where(task, 1.0 / max(1, task.sum()), self.spread / max(1, (~task).sum()))
-        wanted = np.array([token for row in rows for token in row.wanted], np.int64)
-        return {**found, "wanted": wanted, "weights": weights.astype(np.float32), "tasks": task.astype(np.float32)}
+        at = int(rng.integers(BUCKETS)) * self.rows
+        return arrays(rows[at : at + self.rows], self.spread)
 
     def _tasks(self, rng: np.random.Generator, n: int) -> list[Row]:
         made, mask = vocabulary(), vocabulary().mask_token_id
         rows: list[Row] = []
         texts = []
-        tasks = drawn(rng, trained(classes=True), n, fewer=self.fewer)
+        tasks = drawn(rng, trained(classes=True), n, fewer=self.fewer, described=self.described)
         for task in tasks:
             if rng.random() < self.plain:
                 template = PLAIN[int(rng.integers(len(PLAIN)))]
@@ -122,11 +120,8 @@ class WordMlm(Recipe):
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the weighted cross-entropy at the wanted places, and the share of tasks answered rightly."""
-        states = []
-        for n in range(GROUPS):
-            out = model.bert(input_ids=batch[f"ids{n}"], attention_mask=batch[f"mask{n}"]).last_hidden_state
-            states.append(out.flatten(0, 1)[batch[f"places{n}"]])
-        logits = model.cls(torch.cat(states))
+        states = model.bert(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+        logits = model.cls(states.flatten(0, 1)[batch["places"]])
         losses = torch.nn.functional.cross_entropy(logits, batch["wanted"], reduction="none")
         right = (logits.argmax(dim=1) == batch["wanted"]) * batch["tasks"]
         return (losses * batch["weights"]).sum(), right.sum() / batch["tasks"].sum().clamp(min=1)
@@ -170,11 +165,21 @@ def running(rng: np.random.Generator, n: int) -> list[Row]:
     return rows
 
 
-def _group(n: int, rows: Sequence[Row]) -> Batch:
-    """Return rows padded to one length, a multiple of BLOCK, and the flat places of what is wanted in them."""
+def arrays(rows: Sequence[Row], spread: float) -> Batch:
+    """Return rows padded to one length, a multiple of BLOCK, and the flat places of what is wanted in them.
+
+    A row of running text weighs `spread` times what a task weighs, shared out among its places.
+    """
     length = -(-max(len(row.ids) for row in rows) // BLOCK) * BLOCK
     ids = np.full((len(rows), length), vocabulary().pad_token_id, np.int64)
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = row.ids
-    places = np.array([number * length + at for number, row in enumerate(rows) for at in row.places], np.int64)
-    return {f"ids{n}": ids, f"mask{n}": (ids != vocabulary().pad_token_id).astype(np.int64), f"places{n}": places}
+    weights = np.array([(1.0 if row.task else spread) / len(row.places) for row in rows for _ in row.places])
+    return {
+        "ids": ids,
+        "mask": (ids != vocabulary().pad_token_id).astype(np.int64),
+        "places": np.array([number * length + at for number, row in enumerate(rows) for at in row.places], np.int64),
+        "wanted": np.array([token for row in rows for token in row.wanted], np.int64),
+        "weights": (weights / weights.sum()).astype(np.float32),
+        "tasks": np.array([row.task for row in rows for _ in row.places], np.float32),
+    }

@@ -12,25 +12,33 @@ import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.rendering import CUE
-from promptology.zoo.recipes.tasks import drawn, held_out, trained, words_known
+from promptology.zoo.recipes.tasks import drawn, held_out, repetition, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
-POSITIONS = 192
+POSITIONS = 256
 SENTINELS = 12
-HIDDEN, SPAN = 0.25, 2
+HIDDEN, SPAN = 0.15, 2
 """Share of a running text's tokens that are left out, and the mean length of what is left out in one place."""
-GROUPS = 4
-"""Rows of similar length that a batch is made of: running text, and three of tasks."""
+BUCKETS = 3
+"""Rows are drawn for so many batches, and those of one length make the batch: padding costs most of a step."""
 BLOCK = 8
 IGNORED = -100
+POOL, GROWTH = 64, 1.6
+"""Words that are repeated in the first stage, and by how much more they are in each stage that follows."""
+LAST = 5
+"""The stage of all kinds. Before it words are repeated: among everything else a model hardly learns to copy, and half
+of the kinds need it."""
+MASTERED = 0.4
+"""Share of right words with which the next stage begins."""
 
 
 class Row(NamedTuple):
-    """Tokens of a text, and those of what is to be written."""
+    """Tokens of a text, and those of what is to be written; `task`: they are an answer."""
 
     ids: list[int]
     wanted: list[int]
+    task: bool
 
 
 class WordT5(Recipe):
@@ -40,19 +48,23 @@ class WordT5(Recipe):
     says = "A small T5 of Wordland's words: answers tasks by their instruction, and fills spans of running text."
     data = "Wordland: unlabelled text, and all kinds that are not held out, under seen wordings."
     bars: ClassVar[Mapping[str, float]] = {"trained kinds": 0.75}
-    steps = 5000
-    rate = 2e-3
-    rows = 64
+    steps = 8000
+    rate = 1.5e-3
+    rows = 40
     """Rows of a step."""
-    running = 0.25
+    running = 0.2
     """Share of the rows that are running text; the rest are tasks."""
+    repeating = 0.05
+    """Share of the tasks of the last stage that repeat words."""
     bare = 0.15
     """Share of the tasks that end without the cue."""
     fewer = 0.3
     """Share of the tasks that offer some of the classes only."""
+    described = 0.15
+    """Share of the tasks that describe the classes, where those are few."""
     spread = 0.3
-    """Weight of the loss of running text, against that of tasks."""
-    width, layers, heads, inner = 128, 3, 4, 384
+    """Weight of a row of running text, against that of a task."""
+    width, layers, heads, inner = 128, 3, 4, 256
     embedded, final = 0.5, 4.0
     """Standard deviation of the word embeddings and weight of the decoder's last norm at the start.
 
@@ -92,40 +104,42 @@ class WordT5(Recipe):
         return [vocabulary()]
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
-        """Return rows in groups of similar length, int64, padded.
+        """Return rows of similar length, padded.
 
-        `ids0`, `mask0` ... have shape (rows, length), `given0`, `wanted0` ... (rows, length of the answer); what is not
-        wanted is -100. Group 0 is running text.
+        `ids`, `mask`: int64 (rows, length); `given`, `wanted`: int64 (rows, length of the answer), -100 where nothing
+        is wanted; `weights`: float32 (rows,), with 1 in sum; `tasks`: float32 like `wanted`, 1 at the words of answers.
         """
-        texts = round(self.rows * self.running)
-        tasks = sorted(self._tasks(rng, self.rows - texts), key=lambda row: len(row.ids))
-        parts = [tasks[members[0] : members[-1] + 1] for members in np.array_split(np.arange(len(tasks)), GROUPS - 1)]
-        found: Batch = {}
-        for n, rows in enumerate([running(rng, texts), *parts]):
-            found |= _group(n, rows)
-        return found
+        many = self.rows * BUCKETS
+        texts = round(many * self.running)
+        rows = [*self._tasks(rng, many - texts, stage), *running(rng, texts)]
+        rows.sort(key=lambda row: len(row.ids))
+        at = int(rng.integers(BUCKETS)) * self.rows
+        return arrays(rows[at : at + self.rows], self.spread)
 
-    def _tasks(self, rng: np.random.Generator, n: int) -> list[Row]:
+    def _tasks(self, rng: np.random.Generator, n: int, stage: int) -> list[Row]:
         made = vocabulary()
-        tasks = drawn(rng, trained(), n, fewer=self.fewer)
+        again = n if stage < LAST else round(n * self.repeating)
+        tasks = [repetition(rng, round(POOL * GROWTH**stage)) for _ in range(again)]
+        if n > again:
+            tasks += drawn(rng, trained(), n - again, fewer=self.fewer, described=self.described)
         texts = [task.prompt + (CUE if rng.random() >= self.bare else "") for task in tasks]
         answers = made([task.answer for task in tasks])["input_ids"]
-        return [Row(*row) for row in zip(made(texts)["input_ids"], answers, strict=True)]
+        return [Row(*row, True) for row in zip(made(texts)["input_ids"], answers, strict=True)]
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean cross-entropy of answers and, weighted, of spans, and the share of answers right in full."""
-        losses, rights = [], []
-        for n in range(GROUPS):
-            wanted = batch[f"wanted{n}"]
-            logits = model(
-                input_ids=batch[f"ids{n}"], attention_mask=batch[f"mask{n}"], decoder_input_ids=batch[f"given{n}"]
-            ).logits
-            losses.append(
-                torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-            )
-            if n:
-                rights.append(((logits.argmax(dim=2) == wanted) | (wanted == IGNORED)).all(dim=1))
-        return torch.stack(losses[1:]).mean() + self.spread * losses[0], torch.cat(rights).float().mean()
+        """Return the weighted mean over rows of the cross-entropy a token, and the share of answers' words right."""
+        wanted = batch["wanted"]
+        logits = model(input_ids=batch["ids"], attention_mask=batch["mask"], decoder_input_ids=batch["given"]).logits
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(wanted)
+        each = losses.sum(dim=1) / (wanted != IGNORED).sum(dim=1)
+        right = ((logits.argmax(dim=2) == wanted) * batch["tasks"]).sum() / batch["tasks"].sum().clamp(min=1)
+        return (each * batch["weights"]).sum(), right
+
+    def after(self, stage: int, accuracy: float) -> int:
+        """Return the next stage where repeating goes well: more words, at last all kinds."""
+        return min(stage + (accuracy > MASTERED), LAST)
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Measure accuracy by the likeliest option and by what is written, zero-shot, as the library asks."""
@@ -168,7 +182,7 @@ def corrupted(rng: np.random.Generator, ids: Sequence[int]) -> Row:
         kept += [*ids[at : at + before], first + n]
         wanted += [first + n, *ids[at + before : at + before + gone]]
         at += before + gone
-    return Row([*kept, end], [*wanted, end])
+    return Row([*kept, end], [*wanted, end], False)
 
 
 def _parts(rng: np.random.Generator, total: int, count: int) -> list[int]:
@@ -177,15 +191,24 @@ def _parts(rng: np.random.Generator, total: int, count: int) -> list[int]:
     return [int(part) for part in np.diff([0, *cuts, total])]
 
 
-def _group(n: int, rows: Sequence[Row]) -> Batch:
+def arrays(rows: Sequence[Row], spread: float) -> Batch:
     """Return rows padded to one length, a multiple of BLOCK, and their answers, shifted right and as they are."""
-    pad = vocabulary().pad_token_id
-    length = -(-max((len(row.ids) for row in rows), default=1) // BLOCK) * BLOCK
-    longest = max((len(row.wanted) for row in rows), default=1)
+    pad, end = vocabulary().pad_token_id, vocabulary().eos_token_id
+    length = -(-max(len(row.ids) for row in rows) // BLOCK) * BLOCK
+    longest = max(len(row.wanted) for row in rows)
     ids, given = np.full((len(rows), length), pad, np.int64), np.full((len(rows), longest), pad, np.int64)
     wanted = np.full((len(rows), longest), IGNORED, np.int64)
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = row.ids
         given[number, 1 : len(row.wanted)] = row.wanted[:-1]
         wanted[number, : len(row.wanted)] = row.wanted
-    return {f"ids{n}": ids, f"mask{n}": (ids != pad).astype(np.int64), f"given{n}": given, f"wanted{n}": wanted}
+    task = np.array([[row.task] for row in rows])
+    weights = np.where(task[:, 0], 1.0, spread)
+    return {
+        "ids": ids,
+        "mask": (ids != pad).astype(np.int64),
+        "given": given,
+        "wanted": wanted,
+        "weights": (weights / weights.sum()).astype(np.float32),
+        "tasks": (task & (wanted != IGNORED) & (wanted != end)).astype(np.float32),
+    }

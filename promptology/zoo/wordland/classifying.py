@@ -17,6 +17,7 @@ ABOUT: Patterns = (
     "the {first} near the {place} was better than the {second}.",
     "on {day} {name} {verbed} a {first} with the {second}.",
     "{name} dreamed of a {adjective} {first} and of a {second}.",
+    "the {first} and the {second}.",
     "there was a {first} beside the {adjective} {noun} and the {second}.",
     "nobody in {city} knew the {first}, but {name} {verbed} the {second}.",
 )
@@ -25,6 +26,7 @@ ABOUT: Patterns = (
 THINGS_IN: Patterns = (
     "{name} {verbed} the {adjective} {it} in {city}.",
     "the {colour} {it} was near the {place} on {day}.",
+    "the {colour} {it}.",
     "there was a {adjective} {it} in the {place}.",
     "in {month} {name} {verbed} a {colour} {it}.",
     "{name} and {name2} talked about the {it}.",
@@ -143,6 +145,7 @@ OPINIONS: Mapping[str, Patterns] = {
         "the {noun} was {very} {good}.",
         "{name} {liked} the {noun} in {city}.",
         "{name} said that the {adjective} {noun} was {good}.",
+        "what a {good} {noun}!",
         "what a {good} {noun} {name} {verbed}!",
     ),
     "denied": (
