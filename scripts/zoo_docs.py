@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promptology.zoo import folders
-from promptology.zoo.recipes.cards import abilities, below, table, weight_bytes
+from promptology.zoo.recipes.cards import abilities, below, table, trained, weight_bytes
 from promptology.zoo.recipes.gallery import write
 from promptology.zoo.toyland import lists
 from promptology.zoo.wordland.kinds import KINDS, Kind
@@ -77,12 +77,7 @@ def _models(cards: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append((f"`{name}`", f"`{model.cls}`", *sizes, model.says, _verdict(card)))
     parts = [table(("model", "class", "parameters", "weights", "what it does", "bars"), rows)]
     for name, card in cards.items():
-        training = card["training"]
-        parts += [f"### {name}", card["says"], card["data"], abilities(card), card["limits"]]
-        parts.append(
-            f"Trained in {training['seconds'] / 60:.1f} minutes ({training['process_seconds'] / 60:.1f} of processor "
-            f"time) on {training['device']}, {card['recipe']['steps']:,} steps."
-        )
+        parts += [f"### {name}", card["says"], card["data"], abilities(card), card["limits"], trained(card)]
     return "\n\n".join(part for part in parts if part)
 
 

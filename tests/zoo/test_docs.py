@@ -46,7 +46,7 @@ def test_a_model_that_is_short_is_shown_short(docs):
     assert "| **short**: cloze |" in page
     assert "| cloze | 0.600 | 0.650 | **no** |" in page and "| held-out kinds | 0.400 |  |  |" in page
     assert CARD["limits"] in page
-    assert "Trained in 10.0 minutes (19.2 of processor time) on cpu, 1,200 steps." in page
+    assert "Trained in 10.0 minutes, 19.2 of processor time, on cpu (torch 2.13), 1,200 steps." in page
     assert page.count("| not built |") == len(MODELS) - 1
 
 

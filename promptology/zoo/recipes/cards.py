@@ -23,7 +23,6 @@ def below(ability: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
 def readme(card: Card) -> str:
     """Return README.md of a model folder."""
     name = card["name"]
-    training = card["training"]
     parts = [
         f"# {name}",
         f"{card['says'] or MODELS[name].says}",
@@ -38,11 +37,18 @@ def readme(card: Card) -> str:
         card.get("limits") or "It knows nothing beyond the data above: it is a fixture for experiments, not a product.",
         "## Recipe",
         table(("setting", "value"), ((k, f"`{value}`") for k, value in card["recipe"].items() if k != "name")),
-        f"Trained on {training['device']} (torch {training['torch']}) in {training['seconds'] / 60:.1f} minutes, "
-        f"{training['process_seconds'] / 60:.1f} of processor time. `promptology zoo build {name} --out FOLDER` trains "
-        "it again; other machines and versions of torch round differently, and so come to other weights.",
+        f"{trained(card)} `promptology zoo build {name} --out FOLDER` trains it again; other machines and versions of "
+        "torch round differently, and so come to other weights.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def trained(card: Card) -> str:
+    """Return a sentence about how long the training took. Where other processes made the batches, theirs is not known."""
+    at = card["training"]
+    spent = f", {at['process_seconds'] / 60:.1f} of processor time," if at["device"] == "cpu" else ""
+    steps = f"{card['recipe']['steps']:,} steps"
+    return f"Trained in {at['seconds'] / 60:.1f} minutes{spent} on {at['device']} (torch {at['torch']}), {steps}."
 
 
 def abilities(card: Card) -> str:
