@@ -44,7 +44,7 @@ def readme(card: Card) -> str:
 
 
 def trained(card: Card) -> str:
-    """Return a sentence about how long the training took. Where other processes made the batches, theirs is not known."""
+    """Return how long the training took; beside a GPU other processes make the batches, and their time is not known."""
     at = card["training"]
     spent = f", {at['process_seconds'] / 60:.1f} of processor time," if at["device"] == "cpu" else ""
     steps = f"{card['recipe']['steps']:,} steps"
