@@ -28,7 +28,6 @@ class TinyEcho(Recipe):
     bars: ClassVar = {"echo": 0.5}
     steps = 60
     rate = 1e-2
-    wait = 0.0
 
     def model(self):
         """Return a Llama of one layer."""
@@ -55,7 +54,7 @@ class TinyEcho(Recipe):
 
     def batch(self, rng, stage):
         """Return 8 rows, from more words at later stages."""
-        time.sleep(self.wait)
+        time.sleep(float(os.environ.get("TINY_WAIT", "0")))
         word = rng.integers(3, 8 + 5 * min(stage, 3), 8)
         return {"ids": np.stack([np.full(8, 2), word, word], 1)}
 
@@ -98,7 +97,5 @@ def add(set_item, cls=TinyEcho, **fields):
     set_item(MODELS, NAME, Model("LlamaForCausalLM", "repeats a word"))
 
 
-if fields := os.environ.get("TINY_RECIPE"):
-    # For a process of its own that is started with this module: fields as FIELD=NUMBER, parted by blanks.
-    given = (word.split("=") for word in fields.split())
-    add(lambda at, key, value: at.__setitem__(key, value), **{k: type(getattr(TinyEcho, k))(v) for k, v in given})
+if os.environ.get("TINY_RECIPE"):  # in a process of its own
+    add(lambda at, key, value: at.__setitem__(key, value))

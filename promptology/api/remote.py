@@ -168,7 +168,7 @@ def pack(dumps: Callable[[Any], bytes], what: str, value: Any) -> bytes:
         reason = " ".join(str(error).split())[:160]
         raise UsageError(
             f"{what} cannot be sent to a worker ({type(error).__name__}: {reason}); give the model as a text "
-            "(openai:NAME@URL, minilm), or a function or object that can be pickled"
+            "(openai:NAME@URL, zoo:NAME, minilm), or a function or object that can be pickled"
         ) from None
 
 

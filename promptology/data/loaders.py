@@ -60,11 +60,7 @@ def load_task(
     found = _tables(source, more)
     if found is None:
         given = {"text": text, "label": label, **more, "output": output, "classes": classes}
-        if extra := [key for key, value in given.items() if value is not None]:
-            raise UsageError(
-                f"task {source!r} brings its own columns, classes and splits; leave out {', '.join(extra)}"
-            )
-        task = (wordland_task if str(source).startswith(WORDLAND) else _bundled)(str(source), name, metric)
+        task = _ready_made(str(source), given, name, metric)
         return task.with_prompt(instruction or None, system or None) if instruction or system else task
     tables, notes = found
     main = tables["train"]
@@ -211,6 +207,13 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
         return ()
     what = f"{shared} of {len(rows['test'])} test inputs also stand in the training data"
     return (f"{what}: the test is easier than it looks",)
+
+
+def _ready_made(source: str, given: Mapping[str, Any], name: str | None, metric: Any) -> Task:
+    """Return a bundled or made-up task; raises UsageError where something is given that it brings itself."""
+    if extra := [key for key, value in given.items() if value is not None]:
+        raise UsageError(f"task {source!r} brings its own columns, classes and splits; leave out {', '.join(extra)}")
+    return (wordland_task if source.startswith(WORDLAND) else _bundled)(source, name, metric)
 
 
 def _bundled(source: str, name: str | None, metric: Any) -> Task:

@@ -1,4 +1,7 @@
-"""fit, apply and evaluate against `transformers serve`: a released OpenAI-compatible server with a real tiny model."""
+"""fit, apply and evaluate against `transformers serve`: a released OpenAI-compatible server with real small models.
+
+A model that is taught on the spot, so that every answer is known; and the embedded one that follows instructions.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import promptology as pt
 from promptology.models.access import Request
 from promptology.models.http import ChatEndpoint, CompletionsEndpoint
 from promptology.prompts.learned import Text
 from promptology.prompts.saving import load
+from promptology.zoo.folders import RELEASED
 
 NEEDED = ("torch", "transformers", "fastapi", "uvicorn", "openai")
 LACKING = [name for name in NEEDED if find_spec(name) is None]
@@ -29,6 +34,7 @@ pytestmark = pytest.mark.skipif(bool(LACKING), reason=WHY)
 START = 45.0  # seconds until the server has to be up
 COLOURS = {"rose": "red", "grass": "green", "sky": "blue"}
 CHAT = "/v1/chat/completions"
+INSTRUCT = "word-instruct"
 WRITER = "def reword(prompt):\n    return '<prompt>Name the colour : red , green or blue .</prompt>'\n"
 PROMPT = "Name the colour : red , green or blue"
 TEMPLATE = (
@@ -150,9 +156,9 @@ def server(model_folder):
 
 
 @contextlib.contextmanager
-def serving(folder):
+def serving(folder, *options):
     """Serve a model at a free port, and end the server with the block; skip where it does not start."""
-    command = [sys.executable, "-c", SERVE, "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1"]
+    command = [sys.executable, "-c", SERVE, "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", *options]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, "--port", "0"],
@@ -257,3 +263,46 @@ def test_a_model_that_the_server_does_not_have_is_one_line(cli, server, colours_
     assert done.returncode == 2
     assert "another" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    folder = RELEASED / INSTRUCT
+    if not folder.is_dir():
+        pytest.skip(f"no weights of {INSTRUCT} in this checkout; promptology zoo build {INSTRUCT} makes some")
+    with serving(folder, "--dtype", "float32") as running:
+        yield running
+
+
+def test_fit_and_apply_with_the_embedded_model_that_follows_instructions(cli, embedded, tmp_path):
+    """It answers over HTTP what it answers in this process."""
+    (tmp_path / "writer.py").write_text(
+        "def reword(prompt):\n    return '<prompt>Is it positive or negative?</prompt>'\n"
+    )
+    task, model = "wordland:sentiment?train=40&validation=40&test=100", f"openai:{embedded.name}@{embedded.url}"
+    before = embedded.answered(CHAT)
+    fit = cli(
+        *("fit", "--task", task, "--model", model, "--optimizer", "writer:reword", "--method", "random-search"),
+        *("--set", "candidates=2", "--set", "shots=0", "--set", "items=20"),
+        *("--budget", "300calls", "--out", tmp_path / "prompt", "--json"),
+    )
+    assert fit.returncode == 0, fit.stderr
+    (arm,) = json.loads(fit.stdout)["arms"]
+    paid = [entry["paid"]["calls"] for entry in arm["ledger"] if entry["role"] == "model"]
+    assert sum(paid) == embedded.answered(CHAT) - before > 100
+    assert arm["score"]["missing"] == 0
+
+    items = pt.load_task("wordland:sentiment?seed=1&test=40").open_test()
+    with open(tmp_path / "new.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ("id", "text"))
+        writer.writeheader()
+        writer.writerows({"id": item.id, "text": item.inputs["text"]} for item in items)
+    files = ("--input", tmp_path / "new.csv", "--text", "text")
+    apply = cli("apply", tmp_path / "prompt", "--model", model, *files, "--out", tmp_path / "out.csv")
+    assert apply.returncode == 0, apply.stderr
+    with open(tmp_path / "out.csv", newline="") as file:
+        served = [row["prediction"] for row in csv.DictReader(file)]
+    here = pt.model(f"zoo:{INSTRUCT}", device="cpu", dtype="float32")
+    predictions = load(tmp_path / "prompt").bind(here).predict([item.inputs["text"] for item in items])
+    assert served == list(predictions.outputs)
+    assert sum(a == item.target for a, item in zip(served, items, strict=True)) > len(items) / 2

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tiny_recipe import NAME, TinyBad, TinyEcho
 
 from promptology.errors import ModelError, StoreError, UsageError
 from promptology.run.locking import locked
+from promptology.zoo import recipes
 from promptology.zoo.folders import CARD, README, check, sha256
 from promptology.zoo.recipes import building
 from promptology.zoo.recipes.building import build, measured, state_of
@@ -171,6 +173,24 @@ def test_a_list_becomes_a_tuple_and_a_whole_number_a_rate():
 def test_an_unknown_name_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'tiny-echo'"):
         build("tiny-ecko", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("import nowhere", 'needs nowhere: pip install "promptology[local]"'),
+        ("import promptology.nowhere", "cannot be imported: No module named 'promptology.nowhere'"),
+        ("from promptology.errors import Nothing", "cannot be imported: cannot import name 'Nothing'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_imported_says_what_is_missing(tmp_path, monkeypatch, line, says):
+    (tmp_path / "broken.py").write_text(line + "\n")
+    monkeypatch.setattr(recipes, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "promptology.zoo.recipes.broken", raising=False)
+    monkeypatch.setitem(recipes.WHERE, NAME, "broken:Nothing")
+    with pytest.raises(UsageError) as raised:
+        recipes.recipe(NAME)
+    assert says in str(raised.value)
 
 
 def test_abilities_are_measured_later(made, tmp_path):

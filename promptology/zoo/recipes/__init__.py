@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from promptology.data.extras import require
+from promptology.errors import UsageError
 from promptology.zoo.folders import unknown
 
 if TYPE_CHECKING:
@@ -22,12 +23,21 @@ WHERE: dict[str, str | type[Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """Return the recipe of a model. Raises UsageError for an unknown name, or where a package is not installed."""
+    """Return the recipe of a model. Raises UsageError for an unknown name, or where it cannot be imported."""
     if name not in WHERE:
         raise unknown(name, WHERE)
     where = WHERE[name]
-    if isinstance(where, str):
-        module, _, cls = where.partition(":")
-        extra = "image" if name.startswith("toy-") else "local"
-        where = cast("type[Recipe]", getattr(require(f"{__name__}.{module}", extra, f"the recipe of {name}"), cls))
-    return where()
+    return (_imported(name, where) if isinstance(where, str) else where)()
+
+
+def _imported(name: str, where: str) -> type[Recipe]:
+    module, _, cls = where.partition(":")
+    try:
+        found: type[Recipe] = getattr(import_module(f"{__name__}.{module}"), cls)
+        return found
+    except ImportError as error:
+        lacking = (error.name or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and lacking not in ("", __name__.partition(".")[0]):
+            extra = "image" if name.startswith("toy-") else "local"
+            raise UsageError(f'the recipe of {name} needs {lacking}: pip install "promptology[{extra}]"') from None
+        raise UsageError(f"the recipe of {name} cannot be imported: {error}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
 
 from promptology.errors import PromptologyError, StoreError, UsageError
 from promptology.run.locking import locked
@@ -51,6 +52,8 @@ def build(
             _put_back(folder, state)
             return _build(recipe, folder, state, device, measure, report)
     except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # transformers' own: not the disk
+            raise
         raise no_room(state, error) from None
     finally:
         with suppress(OSError):  # the state of a build that did not end, or another build that begins right now
@@ -116,9 +119,12 @@ def _build(
 
 def save(recipe: Recipe, model: Any, folder: Path) -> None:
     """Write a model folder: half-precision safetensors, config and processors."""
+    transformers_logging.disable_progress_bar()
     model.to("cpu", torch.float16).save_pretrained(folder)
     for processor in recipe.processors():
         processor.save_pretrained(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)  # weights are written for the user alone
 
 
 def measured(folder: Path, card: Mapping[str, Any], ability: Mapping[str, float]) -> dict[str, Any]:

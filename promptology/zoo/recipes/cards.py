@@ -1,4 +1,4 @@
-"""What a card says to people: the README of a model folder, and the page of all models in the docs. Without torch."""
+"""What a card says to people: abilities against bars, and the README of a model folder. Without torch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ def below(ability: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
 def readme(card: Card) -> str:
     """Return README.md of a model folder."""
     name = card["name"]
-    training = card["training"]
     parts = [
         f"# {name}",
         f"{card['says'] or MODELS[name].says}",
         f"`{card['class']}`, {card['parameters']:,} parameters, {weight_bytes(card):,} bytes of half-precision "
-        f"safetensors. Opened by `promptology.model({PREFIX + name!r})`, or by transformers from this folder.",
+        f'safetensors. Opened by `promptology.model("{PREFIX}{name}")`, or by transformers from this folder.',
         "## Data",
         f"{card['data'] or 'Generated.'}\n\nNothing but generated data was used.",
         "## Ability",
@@ -37,12 +36,19 @@ def readme(card: Card) -> str:
         "## Limits",
         card.get("limits") or "It knows nothing beyond the data above: it is a fixture for experiments, not a product.",
         "## Recipe",
-        _table(("setting", "value"), ((key, f"`{value}`") for key, value in card["recipe"].items())),
-        f"Trained on {training['device']} (torch {training['torch']}) in {training['seconds'] / 60:.1f} minutes, "
-        f"{training['process_seconds'] / 60:.1f} of processor time. `promptology zoo build {name} --out FOLDER` trains "
-        "it again; other machines and versions of torch round differently, and come to other weights of like ability.",
+        table(("setting", "value"), ((k, f"`{value}`") for k, value in card["recipe"].items() if k != "name")),
+        f"{trained(card)} `promptology zoo build {name} --out FOLDER` trains it again; other machines and versions of "
+        "torch round differently, and so come to other weights.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def trained(card: Card) -> str:
+    """Return how long the training took; beside a GPU other processes make the batches, and their time is not known."""
+    at = card["training"]
+    spent = f", {at['process_seconds'] / 60:.1f} of processor time," if at["device"] == "cpu" else ""
+    steps = f"{card['recipe']['steps']:,} steps"
+    return f"Trained in {at['seconds'] / 60:.1f} minutes{spent} on {at['device']} (torch {at['torch']}), {steps}."
 
 
 def abilities(card: Card) -> str:
@@ -60,43 +66,10 @@ def abilities(card: Card) -> str:
         )
         for name in [*bar, *(name for name in ability if name not in bar)]
     ]
-    return _table(("ability", "measured", "bar", "reached"), rows)
+    return table(("ability", "measured", "bar", "reached"), rows)
 
 
-def models_page(cards: Mapping[str, Card | None]) -> str:
-    """Return the part of docs/zoo.md that the cards tell; None stands for a model that is not there."""
-    rows = [
-        (
-            f"`{name}`",
-            f"`{model.cls}`",
-            f"{card['parameters']:,}" if (card := cards.get(name)) else "",
-            f"{weight_bytes(card) / 1e6:.1f} MB" if card else "",
-            model.says,
-            _verdict(card),
-        )
-        for name, model in MODELS.items()
-    ]
-    parts = [_table(("model", "class", "parameters", "weights", "what it does", "bars"), rows)]
-    for name in MODELS:
-        if card := cards.get(name):
-            parts += [f"### {name}", card["says"], card["data"], abilities(card)]
-            parts += [card["limits"]] if card.get("limits") else []
-            parts.append(
-                f"Trained on {card['training']['device']} in {card['training']['seconds'] / 60:.1f} minutes, "
-                f"{card['recipe']['steps']:,} steps."
-            )
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _verdict(card: Card | None) -> str:
-    if card is None:
-        return "not built"
-    if not card["ability"]:
-        return "not measured"
-    short = below(card["ability"], card["bar"])
-    return f"**short**: {', '.join(short)}" if short else "reached"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -162,6 +162,7 @@ class Course:
         values = torch.stack(self._round).cpu()
         first = self.step - len(self._round)
         if bad := (~values[:, 0].isfinite()).nonzero().flatten().tolist():
+            (self.folder / STATE).unlink(missing_ok=True)  # it leads here again
             step = first + bad[0]
             rate = self.recipe.rate * scheduled(step, self.recipe)
             raise ModelError(
@@ -212,7 +213,9 @@ class Course:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, a safetensors file has no iterator
         except (SafetensorError, KeyError, TypeError, ValueError):
             about = tensors = {}
-        if about.get("recipe") != settings(self.recipe):
+        shapes = {f"model.{name}": p.shape for name, p in self.model.named_parameters()}
+        known = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")}
+        if about.get("recipe") != settings(self.recipe) or known != shapes:
             why = "was begun by another recipe" if about else "cannot be read"
             log.warning("%s: the state in %s %s; the training begins anew", self.recipe.name, self.folder, why)
             return

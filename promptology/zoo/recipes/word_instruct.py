@@ -101,7 +101,9 @@ class WordInstruct(Recipe):
         if stage < LAST:
             made = [Row(row.tokens, row.targets, row.targets) for row in made]
         groups = alike(made, self.tokens)
-        rows = pick(rng, groups)
+        # By the answers in them, so that with a mean over the batch every answer counts alike.
+        answers = np.array([sum(len(row.judged) for row in group) for group in groups], float)
+        rows = groups[int(rng.choice(len(groups), p=answers / answers.sum()))]
         length = padded(rows)
         read = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
         read = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in read]
