@@ -190,14 +190,14 @@ class _Writer:
         return f"{name} {AT[held]}"
 
     def _described(self, n: int, k: int, says: Whole) -> str:
-        """Return the description of the class, under its name, as an "item", or under a word that means nothing."""
+        """Return the description of the class, under its name, as a "thing", or under a word that means nothing."""
         scenes, u = self.scenes, self.u[n]
         shape, colour, texture = (int(a[n, k]) for a in (scenes.shape, scenes.colour, scenes.texture))
         says[[SHAPE, COLOUR]] = shape, colour
         with_texture = u[3] < 0.5
         if with_texture:
             says[TEXTURE] = texture
-        called = None if u[7] < 0.35 else "item" if u[7] < 0.6 else nonsense(u[8], u[9])
+        called = None if u[7] < 0.35 else "thing" if u[7] < 0.6 else nonsense(u[8], u[9])
         return described(shape, colour, texture if with_texture else None, called=called)
 
 
