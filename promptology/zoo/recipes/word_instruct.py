@@ -141,7 +141,7 @@ class WordInstruct(Recipe):
 def join_forms(model: Any, tokenizer: Any) -> None:
     """Start the two tokens of each word, behind a blank and without one, from one vector, a common offset apart.
 
-    An answer begins without a blank, and the same word in a text mostly has one: so whatever copies one word copies all.
+    An answer begins without a blank, and the same word in a text mostly has one: what copies one word then copies all.
     """
     known = tokenizer.get_vocab()
     pairs = sorted((known[f"Ġ{text}"], n) for text, n in known.items() if f"Ġ{text}" in known)
