@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -35,6 +35,7 @@ def ids(made: Any, text: str) -> list[int]:
 @pytest.mark.parametrize("style", STYLES)
 def test_text_comes_back_as_it_was(style: str, text: str) -> None:
     made = MADE[style]
+    assume(not any(str(mark) in text for mark in made.added_tokens_decoder.values()))
     expected = text.removeprefix(" ") if style == "seq2seq" else text
     assert made.decode(ids(made, text)) == expected
     assert made.decode(made(text)["input_ids"], skip_special_tokens=True) == expected
@@ -44,6 +45,7 @@ def test_text_comes_back_as_it_was(style: str, text: str) -> None:
 @settings(max_examples=150, deadline=None)
 def test_a_label_behind_a_prompt_leaves_the_prompts_tokens_alone(before: str, word: str) -> None:
     made = MADE["causal"]
+    assume("<|assistant|>" not in before)
     assert ids(made, f"{before} {word}") == ids(made, before) + ids(made, f" {word}")
 
 
