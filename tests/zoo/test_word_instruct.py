@@ -142,7 +142,7 @@ def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
         asked, said = re.search(r"\n\n(.*?)</s><\|assistant\|>(.*?)</s>", text).groups()
         assert asked == said
         sizes.append(len({int(t) for t in made["tokens"].ravel()[made["places"][made["judged"] > 0] + 1]}))
-    assert sizes == sorted(sizes)
+    assert sizes[0] < 70 < 2 * sizes[0] < sizes[-1]
     assert [recipe.after(stage, accuracy) for stage, accuracy in ((0, 0.1), (0, 0.9), (LAST, 0.9))] == [0, 1, LAST]
 
 
