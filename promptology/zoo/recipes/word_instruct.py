@@ -45,11 +45,11 @@ POOL, GROWTH = 64, 1.6
 FINDING = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
 """The stage of kinds whose answer stands in the text; before it words are repeated, more of them each time."""
 LAST = FINDING + 1
-"""The stage of all kinds. Copying, and finding what is asked for, which half of the kinds need, are learned in some
-hundred steps when they come first, and hardly at all among everything else."""
+"""The stage of all kinds. Copying, which half of the kinds need, is learned in some hundred steps when it comes first,
+and hardly at all among everything else."""
 FOUND = (*(kind.name for kind in MAPPINGS), "comparison", "extraction", "lookup", "second")
 MASTERED = 0.6
-"""Share of right answers by which the next stage begins."""
+"""Share of rightly repeated words by which the next stage begins."""
 DEVIATION = 0.05
 """Standard deviation of the untrained weights."""
 LEAST = 9
@@ -74,7 +74,7 @@ class WordInstruct(Recipe):
 
     `drawn`: conversations that are drawn for a step, of which those of like length make a batch; `tokens`, `texts`:
     most tokens of a batch in conversations and in running text; `text_weight`: weight of a token of running text, where
-    one of an answer has 1.
+    one of an answer has 1; `finding`: share of right answers, where they stand in the text, by which all kinds begin.
     """
 
     name = "word-instruct"
@@ -87,6 +87,7 @@ class WordInstruct(Recipe):
     tokens: int = 1800
     texts: int = 400
     text_weight: float = 0.5
+    finding: float = 0.0
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -129,7 +130,7 @@ class WordInstruct(Recipe):
 
     def after(self, stage: int, accuracy: float) -> int:
         """Return the next stage where this one goes well."""
-        return min(stage + (accuracy > MASTERED), LAST)
+        return min(stage + (accuracy > (self.finding if stage == FINDING else MASTERED)), LAST)
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Return accuracies on inputs for evaluation, as the library scores and generates."""
