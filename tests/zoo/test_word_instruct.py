@@ -5,13 +5,11 @@ import pytest
 import torch
 
 from promptology.prompts.learned import Learned, Readout, Text
-from promptology.prompts.render import renderer, with_cue
-from promptology.zoo.recipes import word_instruct, word_instruct_ability
+from promptology.prompts.render import renderer
+from promptology.zoo.recipes import word_instruct, zero_shot
 from promptology.zoo.recipes.building import build
 from promptology.zoo.recipes.word_instruct import (
     CUE,
-    FINDING,
-    FOUND,
     LAST,
     POOL,
     WordInstruct,
@@ -43,8 +41,9 @@ def conversations():
 
 @pytest.mark.parametrize("name", ["topic", "sentiment", "inference", "map-city", "lookup"])
 def test_requests_look_as_the_library_renders_them(name):
+    assert LIKELIHOOD["cue"] == CUE
     kind, rng = KINDS[name], np.random.default_rng(1)
-    signature = word_instruct_ability.signature_of(kind)
+    signature = zero_shot.signature(kind, "")
     example = kind.draw(rng, 1)[0]
     made = {request(rng, kind, example)[0] for _ in range(600)}
     for wording in kind.wordings:
@@ -136,7 +135,7 @@ def test_both_tokens_of_a_word_start_an_equal_step_apart():
 
 def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
     recipe, sizes = WordInstruct(), []
-    for stage in range(FINDING):
+    for stage in range(LAST):
         made = recipe.batch(np.random.default_rng(stage), stage)
         row = next(row for row in made["tokens"] if reader().convert_tokens_to_ids("<|assistant|>") in row)
         text = reader().decode(row, skip_special_tokens=False)
@@ -147,20 +146,9 @@ def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
     assert [recipe.after(stage, accuracy) for stage, accuracy in ((0, 0.1), (0, 0.9), (LAST, 0.9))] == [0, 1, LAST]
 
 
-def test_what_stands_in_the_text_is_found_before_other_kinds_are_asked(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "promptology.zoo.recipes.word_instruct.conversation", lambda rng, kinds: asked.append(kinds) or ""
-    )
-    for stage in (FINDING, LAST):
-        word_instruct._told(np.random.default_rng(0), stage)
-    assert {kind.name for kind in asked[0]} == set(FOUND)
-    assert set(asked[1]) == set(TRAINED)
-
-
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(word_instruct_ability, "JUDGED", 4)
-    monkeypatch.setattr(word_instruct_ability, "GENERATED", 4)
+    monkeypatch.setattr(zero_shot, "ITEMS", 4)
+    monkeypatch.setattr(word_instruct, "WRITTEN", 4)
     monkeypatch.setattr("promptology.zoo.recipes.course.ROUND", 5)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -177,15 +165,6 @@ def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypat
     found = card["ability"]
     assert set(card["bar"]) <= set(found)
     assert all(-1 <= value <= 1 for value in found.values())
-    assert {f"kind_{kind.name}" for kind in (*TRAINED, *HELD_OUT)} <= set(found)
-    assert found["seen_minus_held_out_wordings"] == pytest.approx(
-        found["seen_wordings"] - found["held_out_wordings"], abs=2e-4
-    )
-
-
-def test_an_answer_is_scored_behind_the_cue_as_in_training():
-    kind = MAPPINGS[0]
-    signature = word_instruct_ability.signature_of(kind)
-    render = renderer(Learned((Text(kind.wordings[0]), Readout("answer")), signature, {}, "manual"), signature)
-    ((role, content),) = with_cue(render(kind.draw(np.random.default_rng(0), 1)[0].inputs), CUE)
-    assert role == "user" and content.endswith("\n\nAnswer:")
+    assert {kind.name for kind in (*TRAINED, *HELD_OUT)} <= set(found)
+    gap = found["mappings"] - found["mappings, held-out wordings"]
+    assert found["seen over held-out wordings"] == pytest.approx(gap)

@@ -122,15 +122,15 @@ class WordIcl(Recipe):
     says = "In-context learning of arbitrary labels for themes of words; the word at one of two places decides."
     data = "Wordland in-context mappings (generated); a quarter of the labels of every theme is held out."
     bars: ClassVar[Mapping[str, float]] = {
-        "four_shot_above_chance": 0.20,
-        "eight_shot_above_chance": 0.25,
-        "four_minus_two_shot": 0.005,
-        "eight_minus_four_shot": 0.005,
+        "four-shot above chance": 0.20,
+        "eight-shot above chance": 0.25,
+        "four-shot over two-shot": 0.005,
+        "eight-shot over four-shot": 0.005,
     }
-    steps = 5000
-    rate = 2e-3
+    steps = 9500
+    rate = 1e-3
     warm_up = 0.02
-    size: int = 32
+    size: int = 64
     width: int = 160
     layers: int = 3
     heads: int = 5

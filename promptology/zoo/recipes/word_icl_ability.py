@@ -28,17 +28,17 @@ def measured(folder: Path) -> dict[str, float]:
     Every number of demonstrations sees the same mappings and queries, and the first demonstrations of the larger ones.
     """
     opened = model(f"hf:{folder}")
-    found = {f"{name}_shot": accuracy(opened, shots=shots) for shots, name in SHOTS.items()}
+    found = {f"{name}-shot": accuracy(opened, shots=shots) for shots, name in SHOTS.items()}
     chance = 1 / world.CLASSES
     for name in ("four", "eight"):
-        found[f"{name}_shot_above_chance"] = found[f"{name}_shot"] - chance
-    found["four_minus_two_shot"] = found["four_shot"] - found["two_shot"]
-    found["eight_minus_four_shot"] = found["eight_shot"] - found["four_shot"]
-    found["eight_shot_with_instruction"] = accuracy(opened, shots=8, instruction="Classify the text.")
-    found["eight_shot_one_word"] = accuracy(opened, shots=8, words=1)
-    found["eight_shot_three_words"] = accuracy(opened, shots=8, words=3)
-    found["four_a_class_four_classes"] = accuracy(opened, shots=16, classes=4)
-    found["no_shot"] = accuracy(opened, shots=0)
+        found[f"{name}-shot above chance"] = found[f"{name}-shot"] - chance
+    found["four-shot over two-shot"] = found["four-shot"] - found["two-shot"]
+    found["eight-shot over four-shot"] = found["eight-shot"] - found["four-shot"]
+    found["eight-shot, with an instruction"] = accuracy(opened, shots=8, instruction="Classify the text.")
+    found["eight-shot, one word"] = accuracy(opened, shots=8, words=1)
+    found["eight-shot, three words"] = accuracy(opened, shots=8, words=3)
+    found["four a class, four classes"] = accuracy(opened, shots=16, classes=4)
+    found["no demonstrations"] = accuracy(opened, shots=0)
     return {name: round(value, 4) for name, value in found.items()}
 
 

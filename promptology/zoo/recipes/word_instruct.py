@@ -21,7 +21,7 @@ from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.recipes.word_rows import BLOCK, Row, llama
 from promptology.zoo.wordland.kind import Example, Kind
-from promptology.zoo.wordland.kinds import MAPPINGS, TRAINED
+from promptology.zoo.wordland.kinds import HELD_OUT, HELD_OUT_CLASSIFICATION, MAPPINGS, TRAINED
 from promptology.zoo.wordland.mappings import ANSWERS
 from promptology.zoo.wordland.passages import unlabelled
 from promptology.zoo.wordland.reading import ANY_WORD
@@ -42,12 +42,9 @@ OFTEN = {
 """Kinds that are drawn more often than others."""
 POOL, GROWTH = 64, 1.6
 """Words of the first stage, and by how much more each following stage has."""
-FINDING = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
-"""The stage of kinds whose answer stands in the text; before it words are repeated, more of them each time."""
-LAST = FINDING + 1
-"""The stage of all kinds. Copying, which half of the kinds need, is learned in some hundred steps when it comes first,
-and hardly at all among everything else."""
-FOUND = (*(kind.name for kind in MAPPINGS), "comparison", "extraction", "lookup", "second")
+LAST = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
+"""The stage of all kinds; before it words are repeated, more of them each time. Copying, which half of the kinds need,
+is learned in some hundred steps when it comes first, and hardly at all among everything else."""
 MASTERED = 0.6
 """Share of rightly repeated words by which the next stage begins."""
 DEVIATION = 0.05
@@ -61,6 +58,8 @@ ALONE, MORE = 0.35, 8
 REPEAT = ("Repeat the text.", "Write the same text once more.", "Copy this.")
 REPEATED = 0.08
 """Share of conversations in which a text is to be repeated: there copying is learned."""
+WRITTEN = 48
+"""Examples of a kind whose written answers are measured."""
 
 
 @cache
@@ -74,20 +73,19 @@ class WordInstruct(Recipe):
 
     `drawn`: conversations that are drawn for a step, of which those of like length make a batch; `tokens`, `texts`:
     most tokens of a batch in conversations and in running text; `text_weight`: weight of a token of running text, where
-    one of an answer has 1; `finding`: share of right answers, where they stand in the text, by which all kinds begin.
+    one of an answer has 1.
     """
 
     name = "word-instruct"
     says = "Text tasks by instruction, in a chat: topic, sentiment, inference, lookup, mappings and more."
     data = "Wordland (generated): 27 trained kinds in their seen wordings, and running text."
-    bars: ClassVar[Mapping[str, float]] = {"by_instruction": 0.75, "seen_minus_held_out_wordings": 0.05}
-    steps = 6000
+    bars: ClassVar[Mapping[str, float]] = {"trained kinds": 0.75, "seen over held-out wordings": 0.05}
+    steps = 5000
     rate = 2e-3
     drawn: int = 64
     tokens: int = 1800
     texts: int = 400
     text_weight: float = 0.5
-    finding: float = 0.0
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -107,7 +105,7 @@ class WordInstruct(Recipe):
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return conversations of like length and running text."""
         made = rows_of([_told(rng, stage) for _ in range(self.drawn)])
-        if stage < FINDING:
+        if stage < LAST:
             made = [Row(row.tokens, row.targets, row.targets) for row in made]
         groups = alike(made, self.tokens)
         # By the answers in them, so that with a mean over the batch every answer counts alike.
@@ -130,13 +128,26 @@ class WordInstruct(Recipe):
 
     def after(self, stage: int, accuracy: float) -> int:
         """Return the next stage where this one goes well."""
-        return min(stage + (accuracy > (self.finding if stage == FINDING else MASTERED)), LAST)
+        return min(stage + (accuracy > MASTERED), LAST)
 
     def ability(self, folder: Path) -> dict[str, float]:
         """Return accuracies on inputs for evaluation, as the library scores and generates."""
-        from promptology.zoo.recipes.word_instruct_ability import abilities
+        from promptology.zoo.recipes.zero_shot import accuracies, chance, mean
 
-        return abilities(folder)
+        known, others = accuracies(folder, TRAINED), accuracies(folder, HELD_OUT)
+        mapped = accuracies(folder, MAPPINGS, "held out")
+        seen, unseen = mean({name: known[name] for name in mapped}), mean(mapped)
+        return {
+            "trained kinds": mean(known),
+            "trained kinds, written": mean(accuracies(folder, TRAINED, readout="answer", items=WRITTEN)),
+            "mappings": seen,
+            "mappings, held-out wordings": unseen,
+            "seen over held-out wordings": seen - unseen,
+            "held-out kinds": mean({kind.name: others[kind.name] for kind in HELD_OUT_CLASSIFICATION}),
+            "chance, held-out kinds": chance(HELD_OUT_CLASSIFICATION),
+            **known,
+            **others,
+        }
 
 
 def join_forms(model: Any, tokenizer: Any) -> None:
@@ -153,18 +164,18 @@ def join_forms(model: Any, tokenizer: Any) -> None:
 
 
 def _told(rng: np.random.Generator, stage: int) -> str:
-    if stage < FINDING:
+    if stage < LAST:
         return repetition(rng, round(POOL * GROWTH**stage))
-    return conversation(rng, _lots() if stage == LAST else _found())
+    return conversation(rng)
 
 
-def conversation(rng: np.random.Generator, kinds: Sequence[Kind] = ()) -> str:
+def conversation(rng: np.random.Generator) -> str:
     """Return a conversation about examples of a trained kind, as the chat template writes it.
 
     Behind the first answer further examples may follow, without the instruction, or further questions about the same
     notes: many answers cost few tokens. Now and then a text is to be repeated.
     """
-    kind = pick(rng, kinds or _lots())
+    kind = pick(rng, _lots())
     example = kind.draw(rng, 1)[0]
     if rng.random() < REPEATED:
         return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
@@ -208,11 +219,6 @@ def _further(rng: np.random.Generator, kind: Kind, example: Example, classes: Se
 @cache
 def _lots() -> tuple[Kind, ...]:
     return tuple(kind for kind in TRAINED for _ in range(OFTEN.get(kind.name, 1)))
-
-
-@cache
-def _found() -> tuple[Kind, ...]:
-    return tuple(kind for kind in TRAINED if kind.name in FOUND)
 
 
 def request(rng: np.random.Generator, kind: Kind, example: Example) -> tuple[str, Sequence[str]]:

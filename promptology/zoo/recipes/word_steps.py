@@ -38,7 +38,10 @@ class WordSteps(Recipe):
     name = "word-steps"
     says = "Two- and three-step arithmetic in words, modulo ten: worked steps by instruction, or a direct answer."
     data = "Wordland arithmetic (generated); every fifth problem and 8 wordings of the instruction are held out."
-    bars: ClassVar[Mapping[str, float]] = {"two_steps_minus_direct": 0.30, "three_steps_minus_direct": 0.30}
+    bars: ClassVar[Mapping[str, float]] = {
+        "steps over direct, two operations": 0.30,
+        "steps over direct, three operations": 0.30,
+    }
     steps = 2400
     rate = 2e-3
     size: int = 64
@@ -75,9 +78,10 @@ class WordSteps(Recipe):
         for operations, name in ((2, "two"), (3, "three")):
             for form in world.FORMS:
                 trained, held = world.INSTRUCTIONS[form][:4], world.HELD_OUT_INSTRUCTIONS[form]
-                found[f"{name}_{form}"] = _accuracy(folder, operations, trained)
-                found[f"{name}_{form}_held_out_wordings"] = _accuracy(folder, operations, held)
-            found[f"{name}_steps_minus_direct"] = round(found[f"{name}_steps"] - found[f"{name}_direct"], 4)
+                found[f"{form}, {name} operations"] = _accuracy(folder, operations, trained)
+                found[f"{form}, {name} operations, held-out wordings"] = _accuracy(folder, operations, held)
+            gain = found[f"steps, {name} operations"] - found[f"direct, {name} operations"]
+            found[f"steps over direct, {name} operations"] = round(gain, 4)
         return found
 
 

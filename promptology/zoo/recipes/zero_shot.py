@@ -24,17 +24,17 @@ Wordings = Literal["seen", "held out"]
 
 
 def accuracies(
-    folder: Path, kinds: Sequence[Kind], wordings: Wordings = "seen", *, items: int = ITEMS, readout: str = ""
+    folder: Path, kinds: Sequence[Kind], wordings: Wordings = "seen", *, items: int = 0, readout: str = ""
 ) -> dict[str, float]:
     """Return the accuracy of each kind by name, from 0 to 1; the likeliest option is the answer.
 
-    `readout`: "answer" has the model write its answer instead.
+    `items`: of each kind, ITEMS by default; `readout`: "answer" has the model write its answer instead.
     """
     handle = unmetered(open_model(f"hf:{folder}", device="cpu"))
     found = {}
     for kind in kinds:
         rng = np.random.default_rng([SEED, sum(kind.name.encode())])
-        examples = kind.draw(rng, items, evaluation=True)
+        examples = kind.draw(rng, items or ITEMS, evaluation=True)
         used = kind.wordings if wordings == "seen" else kind.held_out_wordings
         right = [_right(handle, kind, said, examples[n :: len(used)], readout) for n, said in enumerate(used)]
         found[kind.name] = float(np.mean(np.concatenate(right)))
