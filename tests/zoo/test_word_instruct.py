@@ -8,8 +8,8 @@ from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import renderer
 from promptology.zoo.recipes import word_instruct, zero_shot
 from promptology.zoo.recipes.building import build
+from promptology.zoo.recipes.rendering import CUE
 from promptology.zoo.recipes.word_instruct import (
-    CUE,
     LAST,
     POOL,
     WordInstruct,
@@ -41,7 +41,6 @@ def conversations():
 
 @pytest.mark.parametrize("name", ["topic", "sentiment", "inference", "map-city", "lookup"])
 def test_requests_look_as_the_library_renders_them(name):
-    assert LIKELIHOOD["cue"] == CUE
     kind, rng = KINDS[name], np.random.default_rng(1)
     signature = zero_shot.signature(kind, "")
     example = kind.draw(rng, 1)[0]

@@ -9,9 +9,10 @@ from promptology.models.local.reading import Reader
 from promptology.prompts.learned import Demonstrations, Example, Learned, Readout, Text
 from promptology.prompts.parsing import parse_text
 from promptology.prompts.render import messages
-from promptology.prompts.start import LIKELIHOOD, default_instruction
+from promptology.prompts.start import default_instruction
 from promptology.zoo.recipes import recipe, word_steps
 from promptology.zoo.recipes.course import Course
+from promptology.zoo.recipes.rendering import CUE
 from promptology.zoo.wordland import arithmetic
 
 
@@ -51,11 +52,10 @@ def test_a_row_is_the_librarys_prompt_with_an_answer_that_the_library_reads(toke
         assert tokenizer.decode([made.tokens[made.judged[0]]]) == f" {given.answer}"
 
 
-def test_the_cue_is_the_librarys(tokenizer):
-    assert LIKELIHOOD["cue"] == word_steps.CUE
+def test_a_part_of_the_direct_answers_stands_behind_the_cue(tokenizer):
     rows = [word_steps._row(np.random.default_rng(seed), 0) for seed in range(60)]
     texts = [tokenizer.decode(made.tokens) for made in rows]
-    cued = [text for text in texts if word_steps.CUE in text]
+    cued = [text for text in texts if CUE in text]
     assert 0 < len(cued) < len(texts)
     assert all(text.removesuffix("</s>")[-3:-1] == ": " for text in cued)
 

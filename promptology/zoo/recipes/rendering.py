@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 CUE = "\n\nAnswer:"
 """What stands between a task and its answer where a model is asked by likelihood."""
 FORM = "Answer with the name of one class only."
-
-
+"""The form of the answer, which closes a list of classes."""
 Classes = Sequence[str] | Mapping[str, str]
 """Names of classes, or names with their descriptions; none where the answer is free text."""
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
+from promptology.zoo.recipes.rendering import CUE, FORM
 from promptology.zoo.recipes.vocabulary import tokenizer, words_of
 from promptology.zoo.recipes.word_rows import Row, arrays, llama, look_back, loss_at_targets
 from promptology.zoo.wordland import mappings_in_context as world
@@ -30,8 +31,6 @@ ASKED = 12
 """Most examples that stand one below another as queries."""
 LATEST = 3
 """Stages before the present one that are drawn again."""
-CUE = "\n\nAnswer:"
-CLASSES_FORM = "Answer with the name of one class only."
 INSTRUCTIONS = (
     "Classify the text.",
     "Find the label of the text.",
@@ -86,7 +85,7 @@ class _Tables:
 
     def __init__(self) -> None:
         said = [" ".join(nouns) for nouns in THEMES.values()]
-        said += [*world.LABELS, *INSTRUCTIONS, *HELD_OUT_INSTRUCTIONS, CLASSES_FORM, "Input: Output: Answer: Classes:"]
+        said += [*world.LABELS, *INSTRUCTIONS, *HELD_OUT_INSTRUCTIONS, FORM, "Input: Output: Answer: Classes:"]
         self.reader = tokenizer(words_of(said), "causal", positions=POSITIONS)
         words = [*(noun for nouns in THEMES.values() for noun in nouns), *world.LABELS]
         self.behind = {word: self.of(f" {word}") for word in words}
@@ -94,7 +93,7 @@ class _Tables:
         self.begin = [int(self.reader.bos_token_id)]
         self.instructions = [self.of(line + "\n\n") for line in INSTRUCTIONS]
         self.classes, self.dash = self.of("Classes:"), self.of("\n-")
-        self.form = self.of(f"\n\n{CLASSES_FORM}\n\n")
+        self.form = self.of(f"\n\n{FORM}\n\n")
         self.input, self.output, self.blank, self.cue = map(self.of, ("Input:", "\nOutput:", "\n\n", CUE))
         order = np.random.default_rng(0).permutation(len(words) - len(world.LABELS))
         self.pool = [words[n] for n in order]

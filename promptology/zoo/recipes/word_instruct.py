@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as fn
 
 from promptology.zoo.recipes.course import Batch, Recipe
+from promptology.zoo.recipes.rendering import CUE, classes_block, input_text
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.recipes.word_rows import BLOCK, Row, llama
 from promptology.zoo.wordland.kind import Example, Kind
@@ -29,8 +30,6 @@ from promptology.zoo.wordland.sentences import pick, shuffled, some
 from promptology.zoo.wordland.vocabulary import vocabulary
 
 POSITIONS = 512
-CUE = "\n\nAnswer:"
-FORM = "Answer with the name of one class only."
 NAMING = ("Is it {}?", "Choose one: {}.", "What is it: {}?", "{}: which one fits?")
 """Instructions that name classes, for a choice among some of many."""
 CHOSEN_AMONG = ("topic", "theme")
@@ -178,7 +177,7 @@ def conversation(rng: np.random.Generator) -> str:
     kind = pick(rng, _lots())
     example = kind.draw(rng, 1)[0]
     if rng.random() < REPEATED:
-        return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
+        return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{input_text(example.inputs)}", input_text(example.inputs))
     cue = CUE if rng.random() < 0.6 else ""
     content, classes = request(rng, kind, example)
     content += cue
@@ -213,7 +212,7 @@ def _further(rng: np.random.Generator, kind: Kind, example: Example, classes: Se
         asked = some(rng, MAPPINGS, turns)
         return [_turn(pick(rng, other.wordings), ANSWERS[other.name](example.meta)) for other in asked]
     others = [kind.new(rng, pick(rng, classes or kind.targets), False, ()) for _ in range(turns)]
-    return [_turn(shown(other), other.answer) for other in others]
+    return [_turn(input_text(other.inputs), other.answer) for other in others]
 
 
 @cache
@@ -239,7 +238,7 @@ def request(rng: np.random.Generator, kind: Kind, example: Example) -> tuple[str
     elif not names and example.options and rng.random() < 0.08:
         names = list(example.options)
         block = _block(rng, kind, names)
-    return "\n\n".join(part for part in (instruction, block, shown(example)) if part), names
+    return "\n\n".join(part for part in (instruction, block, input_text(example.inputs)) if part), names
 
 
 def _few(rng: np.random.Generator, names: Sequence[str], right: str) -> list[str]:
@@ -253,19 +252,11 @@ def one_of(names: Sequence[str]) -> str:
 
 
 def _block(rng: np.random.Generator, kind: Kind, names: Sequence[str]) -> str:
-    """Return the list of classes, as the library writes it."""
+    """Return the list of classes, at times with their descriptions."""
     described = (
         {c.name: c.description for c in kind.classes} if rng.random() < (0.25 if len(names) > 8 else 0.4) else {}
     )
-    lines = [f"- {name}: {described[name]}" if name in described else f"- {name}" for name in names]
-    return "Classes:\n" + "\n".join(lines) + f"\n\n{FORM}"
-
-
-def shown(example: Example) -> str:
-    """Return the input as text: one field by itself, several with their names."""
-    if len(example.inputs) == 1:
-        return next(iter(example.inputs.values()))
-    return "\n".join(f"{name}: {value}" for name, value in example.inputs.items())
+    return classes_block({name: described.get(name, "") for name in names}, "")
 
 
 def running(rng: np.random.Generator, tokens: int) -> str:

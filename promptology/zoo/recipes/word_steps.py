@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
+from promptology.zoo.recipes.rendering import CUE
 from promptology.zoo.recipes.vocabulary import tokenizer, words_of
 from promptology.zoo.recipes.word_rows import Row, arrays, llama, loss_at_targets
 from promptology.zoo.wordland import arithmetic as world
 
 POSITIONS = 512
-CUE = "\n\nAnswer:"
 JUDGED = 400
 """Problems by which each ability is measured."""
 MOST = 48
