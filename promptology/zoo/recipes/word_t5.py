@@ -48,9 +48,9 @@ class WordT5(Recipe):
     says = "A small T5 of Wordland's words: answers tasks by their instruction, and fills spans of running text."
     data = "Wordland: unlabelled text, and all kinds that are not held out, under seen wordings."
     bars: ClassVar[Mapping[str, float]] = {"trained kinds": 0.75}
-    steps = 8000
-    rate = 1.5e-3
-    rows = 40
+    steps = 9000
+    rate = 2e-3
+    rows = 64
     """Rows of a step."""
     running = 0.2
     """Share of the rows that are running text; the rest are tasks."""
@@ -68,8 +68,8 @@ class WordT5(Recipe):
     embedded, final = 0.5, 4.0
     """Standard deviation of the word embeddings and weight of the decoder's last norm at the start.
 
-    T5's own are 1 and 1, which suit its rates far above ours: words are learnt faster where they begin smaller, and the
-    norm makes up for it in the logits.
+    T5's own are 1 and 1, and suit rates far above ours. Small embeddings are learnt faster, but are lost among what the
+    layers add to them; the norm makes up in the logits for what they are smaller.
     """
 
     def model(self) -> Any:
