@@ -23,7 +23,7 @@ ROLES = ("model", "optimizer", "judge")
 O = typer.Option  # noqa: E741  (an option per line reads best with a short name)
 
 
-INSIDE = {"hf": ("device", "dtype", "bits"), "minilm": ("device", "dtype")}
+INSIDE = {kind: ("device", "dtype", "bits") for kind in ("hf", "zoo")} | {"minilm": ("device", "dtype")}
 """Settings of models that run in this process, by kind."""
 WORKERS = "give a number of requests in flight, or in compare ray or ray:N (N runs at a time as Ray tasks)"
 
@@ -37,9 +37,10 @@ class Common:
         O(
             "--task",
             "-t",
-            metavar="FILE|FOLDER|NAME|hf:NAME",
-            help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a bundled task, or hf:NAME[:CONFIG], "
-            "hf:FOLDER for what the datasets library loads.",
+            metavar="FILE|FOLDER|NAME|hf:NAME|wordland:KIND",
+            help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a bundled task, hf:NAME[:CONFIG] or "
+            "hf:FOLDER for what the datasets library loads, or wordland:KIND[?seed=0&train=200&test=500], a task made "
+            "up on the spot (`promptology zoo list` names the kinds).",
         ),
     ]
     model: Annotated[
@@ -48,7 +49,8 @@ class Common:
             "--model",
             "-m",
             help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
-            'masked, encoder-decoder, encoder of transformers), "simulated:WORLD", "module:function" or a plug-in\'s.',
+            'masked, encoder-decoder, encoder of transformers), "zoo:NAME" (see `promptology zoo list`), '
+            '"simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -132,11 +134,12 @@ class Common:
         O(
             "--dtype",
             metavar="float32|bfloat16|float16|auto",
-            help="What hf: models compute in (default: bfloat16 on a GPU that can, else float32).",
+            help="What hf: and zoo: models compute in (default: bfloat16 on a GPU that can, else float32).",
         ),
     ] = None
     bits: Annotated[
-        int | None, O("--bits", metavar="4|8", help="Hold the weights of hf: models in so few bits (bitsandbytes).")
+        int | None,
+        O("--bits", metavar="4|8", help="Hold the weights of hf: and zoo: models in so few bits (bitsandbytes)."),
     ] = None
     cache: Annotated[str, O("--cache", metavar="on|off", help="Use answers of earlier runs.")] = "on"
     missing: Annotated[float, O("--missing", help="Share of missing answers that stops the run.")] = 0.2

@@ -10,6 +10,7 @@ from typing import Any
 
 from promptology.data.columns import choose_columns, make_items
 from promptology.data.files import ALIASES, HUB, SUFFIXES, Table, read_rows, read_splits, read_table, table_of
+from promptology.data.generated import WORDLAND, wordland_task
 from promptology.data.items import ClassLabel, Field, Item, Signature
 from promptology.data.signatures import make_signature, read_kind
 from promptology.data.splits import DEFAULT_SHARES, hold_out
@@ -45,9 +46,10 @@ def load_task(
     """Load a task.
 
     `source`: a CSV, TSV, JSON, JSONL or Parquet file; a folder with train, validation, test, unlabeled files;
-    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; or rows
-    (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input columns;
-    `label`: label column, "" for data without labels. Columns not named are guessed only where the guess is unique,
+    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; "wordland:KIND",
+    made up on the spot (parameters: `promptology.data.generated.wordland_task`); or rows (mappings, (input, label)
+    pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input columns; `label`: label column, ""
+    for data without labels. Columns not named are guessed only where the guess is unique,
     and told in `task.notes`. `output`: what a label is, where the labels leave it open: class (by default, labels that
     repeat), classes (several apply: lists, or texts with ; | or ,), text (a list: several right answers), spans (texts
     that stand in the input), ranking (the candidates of an input column in the right order, or their positions).
@@ -58,7 +60,11 @@ def load_task(
     found = _tables(source, more)
     if found is None:
         given = {"text": text, "label": label, **more, "output": output, "classes": classes}
-        task = _bundled(str(source), name, [key for key, value in given.items() if value is not None], metric)
+        if extra := [key for key, value in given.items() if value is not None]:
+            raise UsageError(
+                f"task {source!r} brings its own columns, classes and splits; leave out {', '.join(extra)}"
+            )
+        task = (wordland_task if str(source).startswith(WORDLAND) else _bundled)(str(source), name, metric)
         return task.with_prompt(instruction or None, system or None) if instruction or system else task
     tables, notes = found
     main = tables["train"]
@@ -101,7 +107,7 @@ def _name(source: Any) -> str:
 
 
 def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tuple[str, ...]] | None:
-    """Return a table per split, and notes; None where the source is the name of a bundled task."""
+    """Return a table per split, and notes; None where it is the name of a bundled or made-up task."""
     extra = {split: _table(given, split) for split, given in more.items() if given is not None}
     if isinstance(source, Mapping):
         _check_splits(source, "the mapping given as task")
@@ -120,14 +126,16 @@ def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tup
         splits = read_splits(path)
         _check_splits(splits or ["train"], str(path))
         return {**(splits or {"train": read_table(path)}), **extra}, ()
-    if str(source) in bundled_tasks():
+    if str(source) in bundled_tasks() or str(source).startswith(WORDLAND):
         return None
     if path.suffix or len(path.parts) > 1:
         raise _no_file(path, "task")
     near = difflib.get_close_matches(str(source), bundled_tasks(), 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
-    raise UsageError(f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, or a bundled task ({there})")
+    raise UsageError(
+        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND or a bundled task ({there})"
+    )
 
 
 def _check_splits(splits: Iterable[Any], where: str) -> None:
@@ -205,11 +213,7 @@ def _leaks(rows: dict[str, list[Item]]) -> tuple[str, ...]:
     return (f"{what}: the test is easier than it looks",)
 
 
-def _bundled(source: str, name: str | None, given: Sequence[str], metric: Any) -> Task:
-    if given:
-        raise UsageError(
-            f"bundled task {source!r} brings its own columns, classes and splits; leave out {', '.join(given)}"
-        )
+def _bundled(source: str, name: str | None, metric: Any) -> Task:
     about = json.loads((BUNDLED / f"{source}.json").read_text(encoding="utf-8"))
     output = about.get("output", "class")
     label = "labels" if output == "classes" else "label"

@@ -10,12 +10,12 @@ from promptology.errors import UsageError
 from promptology.models.access import offers
 
 FORMS = (
-    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER_OR_ID", "simulated:WORLD", '
+    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER_OR_ID", "zoo:NAME", "simulated:WORLD", '
     "or give a Python callable, or a transformers model with its tokenizer"
 )
 REMOTE = ("openai", "completions")
 """Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
-KINDS = (*REMOTE, "hf", "simulated")
+KINDS = (*REMOTE, "hf", "zoo", "simulated")
 OPENAI = "https://api.openai.com/v1"
 
 
@@ -25,7 +25,8 @@ def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
     `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
     "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
     "hf:FOLDER_OR_ID" (any transformers model: causal, masked, encoder-decoder, encoder; options `device`, `dtype`,
-    `bits`, `chat`, `trust_code`, see `promptology.models.local.LocalModel`); "simulated:WORLD" (a simulated chat
+    `bits`, `chat`, `trust_code`, see `promptology.models.local.LocalModel`); "zoo:NAME" (a small model that comes with
+    this package, opened as those of "hf:" are; `promptology zoo list` names them); "simulated:WORLD" (a simulated chat
     model); a transformers model that is loaded already, with its `tokenizer`; a callable `fn(prompt) -> str`
     (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that already offers a
     protocol; "KIND:REST" where an installed package adds KIND (see `promptology.plugins`). Raises UsageError for
@@ -87,10 +88,10 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
         if not name or not url:
             raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write {kind}:NAME@URL")
         return (ChatEndpoint if kind == "openai" else CompletionsEndpoint)(name, url, **options)
-    if kind == "hf" and rest:
+    if kind in ("hf", "zoo") and rest:
         from promptology.models.local.classes import open_local
 
-        return _called(open_local, rest, **options)
+        return _called(open_local, rest if kind == "hf" else text, **options)
     if kind == "simulated":
         from promptology.models.simulated import from_spec
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 EVERY = 0.1
 """Seconds between two drawings."""
+WIDTH = 110
+"""Characters of the line at most."""
 
 
 class Bar:
@@ -46,17 +48,18 @@ class Bar:
         ]
         done = f"{getattr(meter.charged, unit):,} {unit}"
         parts = [meter.phase, self._step, done, f"{rate:,.0f}/s", *left]
-        self.stream.write("\r\x1b[2K" + "  ".join(p for p in parts if p)[:110])
-        self.stream.flush()
-        self._shown = True
+        self.show("  ".join(p for p in parts if p))
 
     def tally(self, done: int, total: int, going: int) -> None:
         """Draw how many of several runs have ended."""
+        filled = round(24 * done / max(total, 1))
+        self.show(f"[{'#' * filled}{'.' * (24 - filled)}] {done} of {total} runs, {going} going")
+
+    def show(self, text: str) -> None:
+        """Draw a line of another's making."""
         if not self.live:
             return
-        filled = round(24 * done / max(total, 1))
-        bar = "#" * filled + "." * (24 - filled)
-        self.stream.write(f"\r\x1b[2K[{bar}] {done} of {total} runs, {going} going")
+        self.stream.write("\r\x1b[2K" + text[:WIDTH])
         self.stream.flush()
         self._shown = True
 

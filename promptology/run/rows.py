@@ -1,10 +1,9 @@
-"""What every store holds, how it says that something went wrong, and where things lie on this machine."""
+"""What every store holds, and how it says that something went wrong."""
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,22 +58,6 @@ class Freed(NamedTuple):
     def plus(self, other: Freed) -> Freed:
         """Return the sum of two deletions."""
         return Freed(*(a + b for a, b in zip(self, other, strict=True)))
-
-
-def home() -> Path:
-    """Folder of the store and of run folders: PROMPTOLOGY_HOME, else the user's data folder."""
-    if given := os.environ.get("PROMPTOLOGY_HOME"):
-        return Path(given).expanduser()
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "promptology"
-
-
-def pin_places() -> None:
-    """Make the places that the environment names absolute, before the working folder changes."""
-    for name in ("PROMPTOLOGY_HOME", "PROMPTOLOGY_STORE"):
-        given = os.environ.get(name)
-        if given and "://" not in given:
-            os.environ[name] = str(Path(given).expanduser().absolute())
 
 
 def run_row(where: str, row: tuple[Any, ...]) -> RunRow:

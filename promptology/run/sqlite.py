@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from promptology.errors import StoreError
+from promptology.places import home
+from promptology.run.locking import locked
 from promptology.run.rows import (
     KEPT,
     SCHEMA,
@@ -21,7 +22,6 @@ from promptology.run.rows import (
     RunRow,
     Size,
     going_on,
-    home,
     no_place,
     other_layout,
     pack_text,
@@ -179,7 +179,8 @@ class SQLiteStore:
             if self.where == ":memory:":
                 yield
             else:
-                with _locked(Path(f"{self.where}.locks"), run):
+                name = run if run.isalnum() else hashlib.blake2b(pack_text(run), digest_size=16).hexdigest()
+                with locked(Path(f"{self.where}.locks") / name, going_on(run)):
                     yield
         finally:
             self._held.discard(run)
@@ -302,37 +303,3 @@ def _patiently(action: Any) -> None:
             if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > end:
                 raise
             time.sleep(0.01)
-
-
-@contextmanager
-def _locked(folder: Path, run: str) -> Iterator[None]:
-    """Hold the lock file of a run, and take it away at the end."""
-    import fcntl
-
-    path = folder / (run if run.isalnum() else hashlib.blake2b(pack_text(run), digest_size=16).hexdigest())
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
-        except OSError as error:
-            raise no_place(folder, error) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise going_on(run) from None
-            # Whoever held it before may have taken the file away between our opening and our lock.
-            if _inode(path) == os.fstat(file.fileno()).st_ino:
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-
-
-def _inode(path: Path) -> int | None:
-    """Return the number of the file that stands at a path now, None where none does."""
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from promptology.errors import StoreError
-from promptology.run.rows import SCHEMA, Event, Freed, RunRow, Size, home, no_place, pin_places
+from promptology.places import home, pin_places
+from promptology.run.rows import SCHEMA, Event, Freed, RunRow, Size, no_place
 from promptology.run.sqlite import SQLiteStore
 
 __all__ = [

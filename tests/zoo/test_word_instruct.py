@@ -6,10 +6,12 @@ import torch
 
 from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import renderer, with_cue
-from promptology.zoo.recipes import word_instruct_ability
+from promptology.zoo.recipes import word_instruct, word_instruct_ability
 from promptology.zoo.recipes.building import build
 from promptology.zoo.recipes.word_instruct import (
     CUE,
+    FINDING,
+    FOUND,
     LAST,
     WordInstruct,
     alike,
@@ -121,9 +123,19 @@ def test_batches_follow_from_the_generator():
     assert set(one["weights"].tolist()) == {1.0, np.float32(recipe.text_weight)}
 
 
+def test_both_tokens_of_a_word_start_an_equal_step_apart():
+    torch.manual_seed(0)
+    weight = small().model().get_input_embeddings().weight.detach()
+    blank = reader().convert_tokens_to_ids(["Ġfox", "Ġparis", "Ġred"])
+    plain = reader().convert_tokens_to_ids(["fox", "paris", "red"])
+    steps = weight[plain] - weight[blank]
+    assert torch.allclose(steps[1:], steps[:1].expand(2, -1), atol=1e-6) and steps.norm() > 0
+    assert not torch.allclose(weight[blank][0], weight[blank][1], atol=1e-2)
+
+
 def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
     recipe, sizes = WordInstruct(), []
-    for stage in range(LAST):
+    for stage in range(FINDING):
         made = recipe.batch(np.random.default_rng(stage), stage)
         row = next(row for row in made["tokens"] if reader().convert_tokens_to_ids("<|assistant|>") in row)
         text = reader().decode(row, skip_special_tokens=False)
@@ -132,6 +144,17 @@ def test_first_words_are_repeated_more_of_them_from_stage_to_stage():
         sizes.append(len({int(t) for t in made["tokens"].ravel()[made["places"][made["judged"] > 0] + 1]}))
     assert sizes == sorted(sizes)
     assert [recipe.after(stage, accuracy) for stage, accuracy in ((0, 0.1), (0, 0.9), (LAST, 0.9))] == [0, 1, LAST]
+
+
+def test_what_stands_in_the_text_is_found_before_other_kinds_are_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "promptology.zoo.recipes.word_instruct.conversation", lambda rng, kinds: asked.append(kinds) or ""
+    )
+    for stage in (FINDING, LAST):
+        word_instruct._told(np.random.default_rng(0), stage)
+    assert {kind.name for kind in asked[0]} == set(FOUND)
+    assert set(asked[1]) == set(TRAINED)
 
 
 def test_a_few_steps_lower_the_loss_and_a_folder_comes_of_it(tmp_path, monkeypatch):

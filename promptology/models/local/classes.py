@@ -27,6 +27,7 @@ from promptology.models.local.folder import (
     pooling_of,
     read_config,
 )
+from promptology.zoo import folders
 
 if TYPE_CHECKING:
     from promptology.models.local.answering import Answering
@@ -38,12 +39,12 @@ log = logging.getLogger("promptology")
 class LocalModel:
     """A frozen transformers model: what every kind offers. The weights are loaded at the first use.
 
-    `source`: a folder, a hub id, or a loaded model with its `tokenizer`. `device`: "cpu", "cuda", "cuda:1", "mps", or
-    "auto" (a GPU where there is one); `dtype`: "float32", "bfloat16", "float16", or "auto" (bfloat16 on a GPU that
-    computes in it). `bits`: 4 or 8 holds the weights quantised, by bitsandbytes. `chat`: False leaves a chat template
-    out; by default it is used where there is one. `trust_code`: run code that comes with the folder. `max_tokens`:
-    longest input, by default the model's own. A held model is put into evaluation mode and its parameters need no
-    gradient any more; nothing else in it changes.
+    `source`: a folder, a hub id, "zoo:NAME", or a loaded model with its `tokenizer`. `device`: "cpu", "cuda",
+    "cuda:1", "mps", or "auto" (a GPU where there is one); `dtype`: "float32", "bfloat16", "float16", or "auto"
+    (bfloat16 on a GPU that computes in it). `bits`: 4 or 8 holds the weights quantised, by bitsandbytes. `chat`: False
+    leaves a chat template out; by default it is used where there is one. `trust_code`: run code that comes with the
+    folder. `max_tokens`: longest input, by default the model's own. A held model is put into evaluation mode and its
+    parameters need no gradient any more; nothing else in it changes.
     """
 
     kind = ""
@@ -94,6 +95,8 @@ class LocalModel:
         return ":".join(parts)
 
     def _mark(self) -> str:
+        if self.folder.startswith(folders.PREFIX):
+            return folders.mark(self.folder.removeprefix(folders.PREFIX))
         folder = locate(self.folder)
         if Path(self.folder).expanduser().is_dir():
             return fingerprint(folder)
@@ -244,7 +247,7 @@ assert set(CLASSES) == set(NOUNS)
 
 
 def open_local(source: str | Path, **options: Any) -> LocalModel:
-    """Return the model of a folder or hub id, by what its configuration says; see `LocalModel` for the options."""
+    """Return the model of a folder, hub id or "zoo:NAME", by what its configuration says; options: `LocalModel`."""
     folder = locate(str(source))
     config = read_config(folder)
     if not options.get("trust_code"):

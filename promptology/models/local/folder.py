@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from promptology.errors import ModelError, UsageError
+from promptology.zoo import folders
 
 NOUNS = {
     "causal": "a causal language model",
@@ -44,11 +45,14 @@ class Pooling(NamedTuple):
 
 
 def locate(source: str, *, whole: bool = False) -> Path:
-    """Return the folder of a model: the one named, else the hub's repository as it was or is downloaded.
+    """Return the folder of a model: the one named, that of "zoo:NAME", else the hub's repository as it was or is
+    downloaded.
 
-    `whole`: weights too, not only the configuration. Raises UsageError where a folder does not exist, ModelError where
-    the hub does not give the repository.
+    `whole`: weights too, not only the configuration. Raises UsageError where a folder does not exist or an embedded
+    model is not whole, ModelError where the hub does not give the repository.
     """
+    if source.startswith(folders.PREFIX):
+        return folders.locate(source.removeprefix(folders.PREFIX))
     path = Path(source).expanduser()
     if path.is_dir():
         return path

@@ -1,27 +1,52 @@
-"""`python -m promptology.zoo.recipes NAME FOLDER [field=value ...]`: train one model without the command line."""
+"""Train one model without the command line, which needs more of the library than some machines have.
+
+    python -m promptology.zoo.recipes NAME FOLDER [field=value ...] [device=cuda] [measure=false]
+
+Values are JSON; words that are none are taken as they are.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from promptology.errors import PromptologyError
 from promptology.zoo.recipes.building import build
 
+EVERY = 500
+"""Steps between two lines."""
 
-def main() -> None:
-    """Train, and print a line per twenty rounds, then the card."""
-    name, folder, *rest = sys.argv[1:]
-    changes = {k: json.loads(v) for k, _, v in (word.partition("=") for word in rest)}
-    measure = bool(changes.pop("measure", True))
-    device = str(changes.pop("device", ""))
 
-    def report(at: dict[str, float]) -> None:
-        if at["step"] % 500 == 0:
-            print(json.dumps({k: round(v, 4) for k, v in at.items()}), flush=True)
+def main(arguments: list[str]) -> int:
+    """Train, print a line now and then, and the card at the end."""
+    if len(arguments) < 2 or not all("=" in word for word in arguments[2:]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    name, folder, *rest = arguments
+    changes = {key: _value(text) for key, _, text in (word.partition("=") for word in rest)}
+    measure, device = bool(changes.pop("measure", True)), str(changes.pop("device", ""))
+    try:
+        card = build(name, Path(folder), device=device, measure=measure, report=_report, **changes)
+    except PromptologyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(card, indent=1))
+    return 0
 
-    print(json.dumps(build(name, Path(folder), device=device, measure=measure, report=report, **changes), indent=1))
+
+def _report(at: dict[str, float]) -> None:
+    if at["step"] % EVERY == 0:
+        print(json.dumps({key: round(value, 4) for key, value in at.items()}), flush=True)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -7,20 +7,26 @@ so that the same recipe gives the same batches for any number of processes that 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_bytes
+
+from promptology.errors import ModelError
 
 Batch = dict[str, "np.ndarray[Any, Any]"]
 ROUND = 25
@@ -34,12 +40,14 @@ class Recipe:
 
     Instances hold plain values only, so that other processes can make batches. `steps`: steps in all; `rate`: highest
     learning rate, reached after `warm_up` (share of the steps) and falling to zero along a cosine; `decay`: weight
-    decay of matrices. `bars`: least value of each judged ability; abilities without a bar are reported.
+    decay of matrices. `bars`: least value of each judged ability; abilities without a bar are reported. `says`, `data`,
+    `limits`: what the card says of the model's use, of its data, and of what it is short of and what was tried.
     """
 
     name: ClassVar[str]
     says: ClassVar[str] = ""
     data: ClassVar[str] = ""
+    limits: ClassVar[str] = ""
     bars: ClassVar[Mapping[str, float]] = {}
     seed: int = 0
     steps: int = 1000
@@ -76,7 +84,8 @@ class Recipe:
 class Course:
     """One training of a recipe. `folder`: where its state lies between calls; `report`: called after every round.
 
-    `state` is written every `every` seconds and when the training is interrupted; `run` goes on from it.
+    `state` is written every `every` seconds, at the end, and when the training is interrupted; `run` goes on from it
+    and comes to the same weights, wherever it was interrupted. A state of other settings is not used.
     """
 
     def __init__(
@@ -94,51 +103,50 @@ class Course:
         spare = min(12, (os.cpu_count() or 1) - 1) if self.device.type == "cuda" else 0
         self.workers = spare if workers < 0 else workers
         self.report = report or (lambda _: None)
-        torch.manual_seed(recipe.seed)
-        self.model = recipe.model().to(self.device).train()
+        with _own_random(self.device):
+            torch.manual_seed(recipe.seed)
+            self.model = recipe.model().to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, recipe.decay), lr=recipe.rate, betas=recipe.betas, fused=True
         )
-        self.step, self.stage, self.seconds = 0, 0, 0.0
+        self.step, self.stage = 0, 0
+        self.seconds, self.process_seconds = 0.0, 0.0
+        self._round: list[torch.Tensor] = []  # of each step of the round so far: loss and share of right answers
 
     def run(self) -> Any:
-        """Train to the end and return the model, in evaluation mode."""
+        """Train to the end and return the model, in evaluation mode.
+
+        Raises ModelError where the loss is not finite, OSError where the state cannot be written; the first Ctrl-C
+        raises KeyboardInterrupt once the step is done and the state is written.
+        """
         self._load()
-        try:
-            with _maker(self.recipe, self.workers) as make:
-                self._rounds(make)
-        except KeyboardInterrupt:
+        self._clock = time.monotonic(), time.process_time()
+        with _own_random(self.device), _interrupts() as interrupted, _maker(self.recipe, self.workers) as make:
+            self._rounds(make, interrupted)
+            self._tick()
             self.save()
-            raise
+            if interrupted():
+                raise KeyboardInterrupt
         return self.model.eval()
 
-    def _rounds(self, make: Maker) -> None:
-        saved = began = time.monotonic()
-        while self.step < self.recipe.steps:
-            losses, rights = [], []
-            for step, batch in make(self.step, min(self.step + ROUND, self.recipe.steps), self.stage):
-                loss, right = self._one(step, batch)
-                losses.append(loss)
-                rights.append(right)
-            self.step += len(losses)
-            accuracy = float(torch.stack(rights).mean())
-            now = time.monotonic()
-            self.seconds, began = self.seconds + now - began, now
-            self.report(
-                {
-                    "step": self.step,
-                    "loss": float(torch.stack(losses).mean()),
-                    "accuracy": accuracy,
-                    "stage": self.stage,
-                    "seconds": self.seconds,
-                }
-            )
-            self.stage = self.recipe.after(self.stage, accuracy)
-            if now - saved >= self.every:
+    def _rounds(self, make: Maker, interrupted: Callable[[], bool]) -> None:
+        saved = time.monotonic()
+        while (self.step < self.recipe.steps or self._round) and not interrupted():
+            last = min(self.step - len(self._round) + ROUND, self.recipe.steps)
+            for step, batch in make(self.step, last, self.stage):
+                self._round.append(self._one(step, batch))
+                self.step = step + 1
+                if interrupted():
+                    return
+            self._end_round()
+            if time.monotonic() - saved >= self.every:
                 self.save()
                 saved = time.monotonic()
 
-    def _one(self, step: int, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _one(self, step: int, batch: Batch) -> torch.Tensor:
+        """Take one step and return its loss and share of right answers, shape (2,)."""
+        # A model with dropout draws from torch: by the step alone, so that a resumed training draws the same.
+        torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, step]).generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate * scheduled(step, self.recipe)
         given = {name: torch.from_numpy(value).to(self.device, non_blocking=True) for name, value in batch.items()}
@@ -147,19 +155,48 @@ class Course:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
-        return loss.detach(), right.detach().float()
+        return torch.stack([loss.detach().float(), right.detach().float()])
+
+    def _end_round(self) -> None:
+        """Choose the next stage and report. Until here nothing waits for the device."""
+        values = torch.stack(self._round).cpu()
+        first = self.step - len(self._round)
+        if bad := (~values[:, 0].isfinite()).nonzero().flatten().tolist():
+            step = first + bad[0]
+            rate = self.recipe.rate * scheduled(step, self.recipe)
+            raise ModelError(
+                f"{self.recipe.name}: the loss of step {step} is not finite (rate {rate:.3g}); "
+                "this recipe does not train here: try another device, or a lower rate"
+            )
+        loss, accuracy = values.mean(0).tolist()
+        stage, self._round = self.stage, []
+        self.stage = self.recipe.after(stage, accuracy)
+        self._tick()
+        at = {"step": self.step, "loss": loss, "accuracy": accuracy, "stage": stage, "seconds": self.seconds}
+        self.report(at)
+
+    def _tick(self) -> None:
+        now = time.monotonic(), time.process_time()
+        self.seconds += now[0] - self._clock[0]
+        self.process_seconds += now[1] - self._clock[1]
+        self._clock = now
 
     def save(self) -> None:
-        """Write the state; a kill leaves the old one or the new one."""
+        """Write the state; a kill or a full disk leaves the one before."""
         tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in self.model.named_parameters()}
         for name, p in self.model.named_parameters():
             for key, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value.detach().cpu().contiguous()
-        about = {"step": self.step, "stage": self.stage, "seconds": self.seconds, "recipe": settings(self.recipe)}
+        if self._round:
+            tensors["round"] = torch.stack(self._round).cpu()
+        about = {name: getattr(self, name) for name in COUNTS} | {"recipe": settings(self.recipe)}
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / "state.part"
         try:
-            save_file(tensors, draft, {"about": json.dumps(about)})
+            with draft.open("wb") as file:
+                file.write(save_bytes(tensors, {"about": json.dumps(about)}))
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(draft, self.folder / STATE)
         finally:
             draft.unlink(missing_ok=True)
@@ -169,12 +206,19 @@ class Course:
         path = self.folder / STATE
         if not path.is_file():
             return
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            if about["recipe"] != settings(self.recipe):
-                return
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, a safetensors file has no iterator
-        self.step, self.stage, self.seconds = about["step"], about["stage"], about["seconds"]
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["about"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, a safetensors file has no iterator
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            about = tensors = {}
+        if about.get("recipe") != settings(self.recipe):
+            why = "was begun by another recipe" if about else "cannot be read"
+            log.warning("%s: the state in %s %s; the training begins anew", self.recipe.name, self.folder, why)
+            return
+        for name in COUNTS:
+            setattr(self, name, about[name])
+        self._round = list(tensors["round"].to(self.device)) if "round" in tensors else []
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
@@ -183,7 +227,12 @@ class Course:
                     self.optimizer.state[p] = {k: v.to(self.device) for k, v in state.items()}
 
 
+log = logging.getLogger("promptology")
 STATE = "state.safetensors"
+TEXTS = ("says", "data", "limits")
+"""What the card says in words: it may change without another training."""
+COUNTS = ("step", "stage", "seconds", "process_seconds")
+"""What a state holds beside tensors: how far the training is, and the seconds of all calls so far."""
 Maker = Callable[[int, int, int], Iterator[tuple[int, Batch]]]
 
 
@@ -191,7 +240,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """Return the plain values by which two courses of a recipe are the same."""
     names = [n for n in dir(recipe) if not n.startswith("_")]
     values = {n: getattr(recipe, n) for n in names}
-    plain = {n: v for n, v in values.items() if isinstance(v, int | float | str | tuple) and n not in ("says", "data")}
+    plain = {n: v for n, v in values.items() if isinstance(v, int | float | str | tuple) and n not in TEXTS}
     return dict(json.loads(json.dumps(plain)))
 
 
@@ -245,5 +294,46 @@ def _maker(recipe: Recipe, workers: int) -> Iterator[Maker]:
 
 
 def _alone() -> None:
-    """Keep one maker of batches to one thread."""
+    """Keep one maker of batches to one thread, deaf to Ctrl-C, and no longer than the process that asked for it."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the process is gone that asked: killed, it cannot end its makers, who would wait for ever."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(0)
+
+
+@contextmanager
+def _own_random(device: torch.device) -> Iterator[None]:
+    """Leave torch's random state as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C back, and give what tells whether it came; a second one interrupts at once.
+
+    Half a step is no state to go on from.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -19,13 +19,17 @@ import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.vocabulary import tokenizer, words_of
-from promptology.zoo.recipes.word_rows import Row, arrays, llama, loss_at_targets
+from promptology.zoo.recipes.word_rows import Row, arrays, llama, look_back, loss_at_targets
 from promptology.zoo.wordland import mappings_in_context as world
 from promptology.zoo.wordland.words import THEME_OF, THEMES
 
 POSITIONS = 512
 FIRST_POOL, GROWTH = 64, 1.35
 """Words that the first mappings draw from, and the factor by which they become more at each gate."""
+ASKED = 12
+"""Most examples that stand one below another as queries."""
+LATEST = 3
+"""Stages before the present one that are drawn again."""
 CUE = "\n\nAnswer:"
 CLASSES_FORM = "Answer with the name of one class only."
 INSTRUCTIONS = (
@@ -64,15 +68,15 @@ def _pools() -> tuple[int, ...]:
     return tuple(sizes)
 
 
-_COMPACT = ("bare", "lines")
+_FORMS = ("bare", "asked", "library")
 STAGES = (
-    Stage(FIRST_POOL, (6, 20), (1,), ("repeated",), 0.5),
-    *(Stage(pool, (4, 8), (1,), _COMPACT, 0.5) for pool in _pools()),
-    Stage(0, (4, 8), (1,), _COMPACT, 0.6),
-    Stage(0, (2, 8), (1,), _COMPACT, 0.7),
-    Stage(0, (2, 6), (2,), _COMPACT, 0.65),
-    Stage(0, (2, 4), (1, 2), (*_COMPACT, "library"), 0.7),
-    Stage(0, (2, 4), (1, 2, 2, 3), (*_COMPACT, "library", "library"), 1.1),
+    Stage(FIRST_POOL, (6, 20), (1,), ("repeated",), 0.7),
+    *(Stage(pool, (4, 8), (1,), ("bare",), 0.5) for pool in _pools()),
+    Stage(_pools()[-1], (3, 6), (1,), _FORMS, 0.8),
+    Stage(0, (4, 8), (1,), _FORMS, 0.7),
+    Stage(0, (2, 8), (1,), _FORMS, 0.8),
+    Stage(0, (2, 6), (2,), _FORMS, 0.65),
+    Stage(0, (2, 4), (1, 2, 2, 3), (*_FORMS, "library"), 1.1),
 )
 """The curriculum; the last stage has no gate."""
 
@@ -92,7 +96,6 @@ class _Tables:
         self.classes, self.dash = self.of("Classes:"), self.of("\n-")
         self.form = self.of(f"\n\n{CLASSES_FORM}\n\n")
         self.input, self.output, self.blank, self.cue = map(self.of, ("Input:", "\nOutput:", "\n\n", CUE))
-        self.colon, self.line = self.of(":"), self.of("\n")
         order = np.random.default_rng(0).permutation(len(words) - len(world.LABELS))
         self.pool = [words[n] for n in order]
 
@@ -128,9 +131,9 @@ class WordIcl(Recipe):
     rate = 2e-3
     warm_up = 0.02
     size: int = 64
-    width: int = 128
+    width: int = 160
     layers: int = 3
-    heads: int = 4
+    heads: int = 5
     earlier: float = 0.2
 
     def model(self) -> Any:
@@ -139,6 +142,7 @@ class WordIcl(Recipe):
         made = llama(
             known.reader, width=self.width, layers=self.layers, heads=self.heads, positions=POSITIONS, deviation=0.05
         )
+        look_back(made)
         with torch.no_grad():
             weight = made.get_input_embeddings().weight
             for word, (token,) in known.behind.items():
@@ -150,16 +154,16 @@ class WordIcl(Recipe):
         return [tables().reader]
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
-        """Return rows of one form; a share of the batches is of an earlier stage, so that nothing is forgotten."""
+        """Return rows of one form; some batches are of one of the stages before, so that nothing is forgotten."""
         if stage and rng.random() < self.earlier:
-            stage = int(rng.integers(stage))
+            stage = int(rng.integers(max(0, stage - LATEST), stage))
         drawn = STAGES[stage]
         form = drawn.forms[int(rng.integers(len(drawn.forms)))]
         words = drawn.words[int(rng.integers(len(drawn.words)))]
         return arrays([row(rng, drawn, form, words) for _ in range(self.size)], tables().reader.pad_token_id)
 
     def loss(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss over labels that follow from what stands before, and the share of later ones that are right."""
+        """Return the loss over labels that follow from what stands before, and the share of right later ones."""
         return loss_at_targets(model, batch)
 
     def after(self, stage: int, accuracy: float) -> int:
@@ -174,26 +178,28 @@ class WordIcl(Recipe):
 
 
 def row(rng: np.random.Generator, stage: Stage, form: str, words: int) -> Row:
-    """Return a sequence of a stage in a form: "repeated", "bare", "lines" or "library"."""
+    """Return a sequence of a stage in a form: "repeated", "bare", "asked" or "library"."""
     if form == "repeated":
         return _repeated(rng, stage)
     examples = _of_words(rng, stage) if stage.pool else _of_themes(rng, stage, words)
     if form == "library":
-        return library_row(rng, examples)
-    return _compact_row(examples, lines=form == "lines")
+        return library_row(rng, examples, exact=bool(stage.pool))
+    return _compact_row(examples, exact=bool(stage.pool), asked=form == "asked")
 
 
-def _repeated(rng: np.random.Generator, stage: Stage, length: int = 60) -> Row:
+def _repeated(rng: np.random.Generator, stage: Stage, length: int = 47) -> Row:
     """Return random words that repeat with a period; all from the second period on follow from the first."""
     low, high = stage.classes
     period = int(rng.integers(low, high + 1))
-    chosen = [tables().pool[int(n)] for n in rng.permutation(stage.pool)[:period]]
+    # Labels among them, so that they are no strangers when words get labels.
+    offered = [*tables().pool[: stage.pool], *world.LABELS]
+    chosen = [offered[int(n)] for n in rng.permutation(len(offered))[:period]]
     tokens = [*tables().begin, *(tables().behind[chosen[n % period]][0] for n in range(length))]
     targets = range(1 + period, len(tokens))
     return Row(tokens, targets, targets)
 
 
-def _of_words(rng: np.random.Generator, stage: Stage, many: int = 24) -> list[world.Example]:
+def _of_words(rng: np.random.Generator, stage: Stage, many: int = 23) -> list[world.Example]:
     """Return examples in which single words have labels, each word often."""
     classes = int(rng.integers(stage.classes[0], stage.classes[1] + 1))
     words = [tables().pool[int(n)] for n in rng.permutation(stage.pool)[:classes]]
@@ -208,23 +214,24 @@ def _of_themes(rng: np.random.Generator, stage: Stage, words: int) -> list[world
     """Return examples of a mapping of training, classes at random."""
     classes = int(rng.integers(stage.classes[0], stage.classes[1] + 1))
     drawn = world.draw(rng, classes=classes, words=words)
-    many = 24 if words == 1 else 20
+    many = 23 if words == 1 else 18
     return [drawn.example(rng, n) for n in rng.integers(classes, size=many).tolist()]
 
 
-def _compact_row(examples: list[world.Example], *, lines: bool) -> Row:
-    """Return examples as "words label words label", or as lines "words: label"."""
+def _compact_row(examples: list[world.Example], *, exact: bool, asked: bool) -> Row:
+    """Return examples as "words label words label" or, with `asked`, each as a query with the cue and its answer."""
     known, tokens, places = tables(), list(tables().begin), []
+    examples = examples[:ASKED] if asked else examples
     for example in examples:
-        tokens += known.text(example.text, first=lines)
-        tokens += known.colon if lines else []
+        tokens += known.text(example.text, first=asked)
+        tokens += known.cue if asked else []
         places.append(len(tokens))
         tokens += known.behind[example.label]
-        tokens += known.line if lines else []
-    return _followed(tokens, places, examples)
+        tokens += known.blank if asked else []
+    return _followed(tokens, places, [e.text if exact else e.label for e in examples])
 
 
-def library_row(rng: np.random.Generator, examples: list[world.Example]) -> Row:
+def library_row(rng: np.random.Generator, examples: list[world.Example], *, exact: bool = False) -> Row:
     """Return examples as the library renders them: some as demonstrations, the next one as the query with its cue.
 
     Before them may stand an instruction, and the list of classes.
@@ -247,15 +254,15 @@ def library_row(rng: np.random.Generator, examples: list[world.Example]) -> Row:
     tokens += [*known.text(examples[-1].text, first=True), *known.cue]
     places.append(len(tokens))
     tokens += known.behind[examples[-1].label]
-    return _followed(tokens, places, examples)
+    return _followed(tokens, places, [e.text if exact else e.label for e in examples])
 
 
-def _followed(tokens: list[int], places: list[int], examples: list[world.Example]) -> Row:
-    """Return a row whose targets are labels that stood there before; those of the second half are judged."""
+def _followed(tokens: list[int], places: list[int], known_by: list[str]) -> Row:
+    """Return a row whose targets are the labels of what stood there before; those of the second half are judged."""
     seen: set[str] = set()
     targets = []
-    for place, example in zip(places, examples, strict=True):
-        if example.label in seen:
+    for place, key in zip(places, known_by, strict=True):
+        if key in seen:
             targets.append(place)
-        seen.add(example.label)
+        seen.add(key)
     return Row(tokens, targets, [t for t in targets if t >= places[len(places) // 2]])

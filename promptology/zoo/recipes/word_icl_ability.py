@@ -15,7 +15,7 @@ from promptology.zoo.wordland import mappings_in_context as world
 
 SEED = 2_000_000
 """Seed of the first mapping that is measured; the following ones count up."""
-MAPPINGS, QUERIES = 120, 20
+MAPPINGS, QUERIES = 100, 20
 SHOTS = {2: "two", 4: "four", 8: "eight", 16: "sixteen"}
 """Demonstrations in all, classes equally often."""
 EACH = 8
@@ -71,7 +71,7 @@ def first(shown: Sequence[world.Example], each: int) -> list[world.Example]:
 
 
 def prompt(mapping: world.Mapping, shown: Sequence[world.Example], instruction: str = "") -> Learned:
-    """Return the library's few-shot prompt of a mapping: demonstrations in this order, labels compared by likelihood."""
+    """Return the library's few-shot prompt of a mapping: demonstrations, and labels compared by likelihood."""
     signature = Signature((Field("text"),), "class", tuple(ClassLabel(label) for label in mapping.labels))
     examples = tuple(Example({"text": e.text}, e.label) for e in shown)
     parts: list[Any] = [Text(instruction), Readout("label-likelihood", dict(LIKELIHOOD))]

@@ -42,12 +42,20 @@ OFTEN = {
 """Kinds that are drawn more often than others."""
 POOL, GROWTH = 64, 1.6
 """Words of the first stage, and by how much more each following stage has."""
-LAST = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
-"""The stage of all kinds; before it words are repeated, more of them from stage to stage. Copying, which half of the
-kinds need, is learned in a few hundred steps that way, and hardly at all among everything else."""
+FINDING = math.ceil(math.log(len(ANY_WORD) / POOL, GROWTH))
+"""The stage of kinds whose answer stands in the text; before it words are repeated, more of them each time."""
+LAST = FINDING + 1
+"""The stage of all kinds. Copying, and finding what is asked for, which half of the kinds need, are learned in some
+hundred steps when they come first, and hardly at all among everything else."""
+FOUND = (*(kind.name for kind in MAPPINGS), "comparison", "extraction", "lookup", "second")
 MASTERED = 0.6
+"""Share of right answers by which the next stage begins."""
+DEVIATION = 0.05
+"""Standard deviation of the untrained weights."""
 LEAST = 9
 """Tokens that a passage has at least."""
+HELD_OUT_SHARE = 0.08
+"""Share of the running text that is about held-out kinds, so that they are known a little."""
 ALONE, MORE = 0.35, 8
 """Share of conversations with one request, and the most turns that follow in others."""
 REPEAT = ("Repeat the text.", "Write the same text once more.", "Copy this.")
@@ -85,9 +93,11 @@ class WordInstruct(Recipe):
 
     def model(self) -> Any:
         """Return the untrained network."""
-        return llama(
-            reader(), width=self.width, layers=self.layers, heads=self.heads, positions=POSITIONS, deviation=0.05
+        made = llama(
+            reader(), width=self.width, layers=self.layers, heads=self.heads, positions=POSITIONS, deviation=DEVIATION
         )
+        join_forms(made, reader())
+        return made
 
     def processors(self) -> list[Any]:
         """Return the tokenizer."""
@@ -95,13 +105,13 @@ class WordInstruct(Recipe):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return conversations of like length and running text."""
-        pool = round(POOL * GROWTH**stage)
-        texts = [conversation(rng) if stage == LAST else repetition(rng, pool) for _ in range(self.drawn)]
-        made = rows_of(texts)
-        if stage < LAST:
+        made = rows_of([_told(rng, stage) for _ in range(self.drawn)])
+        if stage < FINDING:
             made = [Row(row.tokens, row.targets, row.targets) for row in made]
         groups = alike(made, self.tokens)
-        rows = pick(rng, groups)
+        # By the answers in them, so that with a mean over the batch every answer counts alike.
+        answers = np.array([sum(len(row.judged) for row in group) for group in groups], float)
+        rows = groups[int(rng.choice(len(groups), p=answers / answers.sum()))]
         length = padded(rows)
         read = rows_of([running(rng, length) for _ in range(max(1, self.texts // length))])
         read = [Row(row.tokens[:length], range(1, min(len(row.tokens), length)), []) for row in read]
@@ -118,7 +128,7 @@ class WordInstruct(Recipe):
         return (each * batch["weights"]).sum() / batch["weights"].sum(), right.sum() / batch["judged"].sum()
 
     def after(self, stage: int, accuracy: float) -> int:
-        """Return the next stage where repeating goes well: more words, at last all kinds."""
+        """Return the next stage where this one goes well."""
         return min(stage + (accuracy > MASTERED), LAST)
 
     def ability(self, folder: Path) -> dict[str, float]:
@@ -128,13 +138,32 @@ class WordInstruct(Recipe):
         return abilities(folder)
 
 
-def conversation(rng: np.random.Generator) -> str:
+def join_forms(model: Any, tokenizer: Any) -> None:
+    """Start the two tokens of each word, behind a blank and without one, from one vector, a common offset apart.
+
+    An answer begins without a blank, and the same word in a text mostly has one: what copies one word then copies all.
+    """
+    known = tokenizer.get_vocab()
+    pairs = sorted((known[f"Ġ{text}"], n) for text, n in known.items() if f"Ġ{text}" in known)
+    blank, plain = torch.tensor(pairs).T
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[plain] = weight[blank] + DEVIATION * torch.randn(weight.shape[1])
+
+
+def _told(rng: np.random.Generator, stage: int) -> str:
+    if stage < FINDING:
+        return repetition(rng, round(POOL * GROWTH**stage))
+    return conversation(rng, _lots() if stage == LAST else _found())
+
+
+def conversation(rng: np.random.Generator, kinds: Sequence[Kind] = ()) -> str:
     """Return a conversation about examples of a trained kind, as the chat template writes it.
 
     Behind the first answer further examples may follow, without the instruction, or further questions about the same
     notes: many answers cost few tokens. Now and then a text is to be repeated.
     """
-    kind = _drawn(rng)
+    kind = pick(rng, kinds or _lots())
     example = kind.draw(rng, 1)[0]
     if rng.random() < REPEATED:
         return "<s>" + _turn(f"{pick(rng, REPEAT)}\n\n{shown(example)}", shown(example))
@@ -180,8 +209,9 @@ def _lots() -> tuple[Kind, ...]:
     return tuple(kind for kind in TRAINED for _ in range(OFTEN.get(kind.name, 1)))
 
 
-def _drawn(rng: np.random.Generator) -> Kind:
-    return pick(rng, _lots())
+@cache
+def _found() -> tuple[Kind, ...]:
+    return tuple(kind for kind in TRAINED if kind.name in FOUND)
 
 
 def request(rng: np.random.Generator, kind: Kind, example: Example) -> tuple[str, Sequence[str]]:
@@ -233,7 +263,7 @@ def shown(example: Example) -> str:
 
 def running(rng: np.random.Generator, tokens: int) -> str:
     """Return running text of at least so many tokens, some of it with a sentence a line."""
-    passages = unlabelled(rng, tokens // LEAST + 1)
+    passages = unlabelled(rng, tokens // LEAST + 1, held_out=HELD_OUT_SHARE)
     return "<s>" + "\n\n".join(p.replace(". ", ".\n") if rng.random() < 0.5 else p for p in passages)
 
 

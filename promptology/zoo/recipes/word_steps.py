@@ -58,7 +58,7 @@ class WordSteps(Recipe):
         return [_reader()]
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
-        """Return answers to problems of training; a share of the batches shows demonstrations before each, and is small."""
+        """Return answers to problems of training; some batches, smaller ones, show demonstrations before each."""
         shown = rng.random() < self.shown_share
         made = [
             _row(rng, int(rng.integers(1, 4)) if shown else 0) for _ in range(self.size // 4 if shown else self.size)

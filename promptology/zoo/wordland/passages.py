@@ -78,14 +78,18 @@ STORIES: Sequence[str] = (
 )
 
 
-def unlabelled(rng: np.random.Generator, n: int) -> list[str]:
-    """Return n passages of two to four sentences each; no sentence is an input for evaluation."""
-    return [passage(rng) for _ in range(n)]
+def unlabelled(rng: np.random.Generator, n: int, *, held_out: float = 0.4) -> list[str]:
+    """Return n passages of two to four sentences each; no sentence is an input for evaluation.
+
+    `held_out`: share of passages about classes of held-out kinds.
+    """
+    return [passage(rng, held_out) for _ in range(n)]
 
 
-def passage(rng: np.random.Generator) -> str:
+def passage(rng: np.random.Generator, held_out: float = 0.4) -> str:
     """Return a passage of one sort: what goes with a class of a held-out kind, with a theme, or a story."""
-    sort = int(rng.choice(len(_SORTS), p=_SHARES))
+    shares = np.array([0.75 * held_out, 0.25 * held_out, *(share * (1 - held_out) for share in _OTHER_SHARES)])
+    sort = int(rng.choice(len(_SORTS), p=shares / shares.sum()))
     made: list[str] = []
     size = int(rng.integers(2, 5))
     head = _SORTS[sort]
@@ -98,7 +102,8 @@ def passage(rng: np.random.Generator) -> str:
 
 
 _SORTS = ("held-out", "mood", "taught", "meaning", "story")
-_SHARES = (0.3, 0.1, 0.25, 0.1, 0.25)
+_OTHER_SHARES = (0.42, 0.16, 0.42)
+"""Shares of the sorts that are not about held-out kinds, among themselves."""
 _SUBJECTS: Mapping[str, Sequence[str]] = {
     "held-out": tuple(HELD_OUT),
     "mood": tuple(words.MOODS),
