@@ -29,7 +29,7 @@ POOL, GROWTH = 64, 1.6
 LAST = 5
 """The stage of all kinds. Before it words are repeated: among everything else a model hardly learns to copy, and half
 of the kinds need it."""
-MASTERED = 0.4
+MASTERED = 0.35
 """Share of right words with which the next stage begins."""
 
 
