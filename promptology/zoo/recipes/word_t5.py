@@ -151,7 +151,6 @@ class WordT5(Recipe):
         }
 
 
-@torch.no_grad()
 def begin(model: Any, deviation: float) -> None:
     """Set the weights of an untrained T5 as they suit AdamW, which moves all of them alike, whatever their size.
 
@@ -160,17 +159,15 @@ def begin(model: Any, deviation: float) -> None:
     size. T5 does not divide products of queries and keys by the root of their width, and does divide its last states by
     the root of the model's: the norms before them make up for both.
     """
-    config = model.config
-    small = config.d_kv**-0.25
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
-            parameter.normal_(0.0, deviation)
-        elif name.endswith("layer.0.layer_norm.weight") or (
-            name.startswith("decoder") and ".layer.1.layer_norm" in name
-        ):
-            parameter.fill_(small)
-    model.encoder.final_layer_norm.weight.fill_(small)
-    model.decoder.final_layer_norm.weight.fill_(config.d_model**0.5)
+    small = model.config.d_kv**-0.25
+    ends = ("encoder.final_layer_norm.weight", "layer.0.layer_norm.weight")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, deviation)
+            elif name.endswith(ends) or (name.startswith("decoder") and ".layer.1.layer_norm" in name):
+                parameter.fill_(small)
+        model.decoder.final_layer_norm.weight.fill_(model.config.d_model**0.5)
 
 
 @cache
