@@ -120,6 +120,23 @@ def test_rows_hold_no_held_out_kind_and_no_held_out_wording() -> None:
 
 
 @torch.no_grad()
+def test_attention_and_logits_start_as_in_models_that_scale_them() -> None:
+    torch.manual_seed(0)
+    made = recipe("word-t5")
+    model = made.model().eval()
+    batch = {k: torch.from_numpy(v) for k, v in batch_of(made).items()}
+    logits = model(input_ids=batch["ids"], attention_mask=batch["mask"], labels=batch["wanted"]).logits
+    assert float(logits.std()) == pytest.approx(made.deviation * made.width**0.5, rel=0.1)
+    layer = model.encoder.block[0].layer[0]
+    normed = layer.layer_norm(model.shared(batch["ids"][0]))
+    queries, keys = (
+        part(normed).view(-1, made.heads, 32).transpose(0, 1) for part in (layer.SelfAttention.q, layer.SelfAttention.k)
+    )
+    plain = made.deviation**2 * made.width  # deviation of scaled products, for states of size 1
+    assert float((queries @ keys.transpose(1, 2)).std()) == pytest.approx(plain, rel=0.25)
+
+
+@torch.no_grad()
 def test_the_loss_is_the_models_own() -> None:
     made = small(spread=0.5)
     torch.manual_seed(0)

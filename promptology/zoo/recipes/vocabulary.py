@@ -55,7 +55,8 @@ def tokenizer(
     `sentinels`: how many <extra_id_N> there are, for spans that are left out.
 
     Where an answer begins, a label with a blank before it and one without must be the same: so the blank before [MASK]
-    belongs to it, and so does the one behind <|assistant|>; and "seq2seq" drops a blank at the beginning of a text, the
+    belongs to it, and so does the one behind <|assistant|>; and "seq2seq" puts one blank before every text, as T5 does,
+    so that a label alone is the word that running text holds. A blank that a text begins with is then the
     only thing that does not come back. Raises ValueError for a word that is not made of letters.
     """
     listed = list(dict.fromkeys(words))
@@ -72,7 +73,8 @@ def tokenizer(
     )
     built.decoder = decoders.ByteLevel()
     if style == "seq2seq":
-        built.normalizer = normalizers.Replace(Regex(r"\A "), "")
+        built.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\A "), ""), normalizers.Prepend(" ")])
+        built.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     built.add_special_tokens([_mark(text) for text in special])
     before, after = _AROUND[style]
     single = " ".join(part for part in (before, "$A", after) if part)

@@ -18,18 +18,18 @@ from promptology.zoo.wordland.passages import unlabelled
 
 POSITIONS = 256
 SENTINELS = 12
-HIDDEN, SPAN = 0.15, 2
+HIDDEN, SPAN = 0.2, 2
 """Share of a running text's tokens that are left out, and the mean length of what is left out in one place."""
 BUCKETS = 3
 """Rows are drawn for so many batches, and those of one length make the batch: padding costs most of a step."""
 BLOCK = 8
 IGNORED = -100
-POOL, GROWTH = 64, 1.6
+POOL, GROWTH = 64, 2.5
 """Words that are repeated in the first stage, and by how much more they are in each stage that follows."""
-LAST = 5
+LAST = 3
 """The stage of all kinds. Before it words are repeated: among everything else a model hardly learns to copy, and half
 of the kinds need it."""
-MASTERED = 0.4
+MASTERED = 0.35
 """Share of right words with which the next stage begins."""
 
 
@@ -48,11 +48,11 @@ class WordT5(Recipe):
     says = "A small T5 of Wordland's words: answers tasks by their instruction, and fills spans of running text."
     data = "Wordland: unlabelled text, and all kinds that are not held out, under seen wordings."
     bars: ClassVar[Mapping[str, float]] = {"trained kinds": 0.75}
-    steps = 8000
-    rate = 1.5e-3
-    rows = 40
+    steps = 9000
+    rate = 2e-3
+    rows = 64
     """Rows of a step."""
-    running = 0.2
+    running = 0.25
     """Share of the rows that are running text; the rest are tasks."""
     repeating = 0.05
     """Share of the tasks of the last stage that repeat words."""
@@ -62,15 +62,11 @@ class WordT5(Recipe):
     """Share of the tasks that offer some of the classes only."""
     described = 0.15
     """Share of the tasks that describe the classes, where those are few."""
-    spread = 0.3
+    spread = 0.5
     """Weight of a row of running text, against that of a task."""
     width, layers, heads, inner = 128, 3, 4, 256
-    embedded, final = 0.5, 4.0
-    """Standard deviation of the word embeddings and weight of the decoder's last norm at the start.
-
-    T5's own are 1 and 1, which suit its rates far above ours: words are learnt faster where they begin smaller, and the
-    norm makes up for it in the logits.
-    """
+    deviation = 0.05
+    """Standard deviation of all matrices at the start."""
 
     def model(self) -> Any:
         """Return a T5 without dropout: it sees no input twice."""
@@ -94,9 +90,7 @@ class WordT5(Recipe):
                 decoder_start_token_id=made.pad_token_id,
             )
         )
-        with torch.no_grad():
-            model.shared.weight.mul_(self.embedded)
-            model.decoder.final_layer_norm.weight.fill_(self.final)
+        begin(model, self.deviation)
         return model
 
     def processors(self) -> list[Any]:
@@ -155,6 +149,25 @@ class WordT5(Recipe):
             **known,
             **others,
         }
+
+
+def begin(model: Any, deviation: float) -> None:
+    """Set the weights of an untrained T5 as they suit AdamW, which moves all of them alike, whatever their size.
+
+    T5's own start is made for steps in proportion to a parameter's size: its embeddings are so large that they would
+    hardly move, its queries so small that attention would be fixed within a few steps. Here all matrices are of one
+    size. T5 does not divide products of queries and keys by the root of their width, and does divide its last states by
+    the root of the model's: the norms before them make up for both.
+    """
+    small = model.config.d_kv**-0.25
+    ends = ("encoder.final_layer_norm.weight", "layer.0.layer_norm.weight")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, deviation)
+            elif name.endswith(ends) or (name.startswith("decoder") and ".layer.1.layer_norm" in name):
+                parameter.fill_(small)
+        model.decoder.final_layer_norm.weight.fill_(model.config.d_model**0.5)
 
 
 @cache
