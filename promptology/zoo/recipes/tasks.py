@@ -52,23 +52,31 @@ class Asked(NamedTuple):
     kind: str
 
 
-def asked(kind: Kind, example: Example, wording: str, classes: Classes = ()) -> Asked:
+def asked(kind: Kind, example: Example, wording: str, classes: Classes = (), *, listed: bool = True) -> Asked:
     """Return an example under a wording of its instruction, without a cue.
 
     `classes`: which of the kind's classes are offered, in which order, described or not; all by default, undescribed.
+    `listed`: False leaves their list out.
     """
     offered = classes or kind.class_names
-    prompt, text = rendered(wording, example.inputs, offered), input_text(example.inputs)
+    prompt, text = rendered(wording, example.inputs, offered if listed else ()), input_text(example.inputs)
     return Asked(prompt, text, example.answer, tuple(offered) or example.options, kind.name)
 
 
 def drawn(
-    rng: np.random.Generator, kinds: Sequence[Kind], n: int, *, fewer: float = 0.0, described: float = 0.0
+    rng: np.random.Generator,
+    kinds: Sequence[Kind],
+    n: int,
+    *,
+    fewer: float = 0.0,
+    described: float = 0.0,
+    unlisted: float = 0.0,
 ) -> list[Asked]:
     """Return n tasks of kinds in turn, from the part for pre-training and under wordings that it may use.
 
     `fewer`: share of the tasks that offer only some of the classes, in random order; of those a model learns to read
-    which there are. `described`: share of the tasks with few classes that describe them.
+    which there are. `described`: share of the tasks with few classes that describe them. `unlisted`: share of the tasks
+    that say nothing of their classes.
     """
     found: list[Asked] = []
     order = rng.permutation(len(kinds))
@@ -77,6 +85,9 @@ def drawn(
         for example in kind.draw(rng, many) if many else ():
             wording = kind.wordings[int(rng.integers(len(kind.wordings)))]
             offered: Classes = kind.class_names
+            if unlisted and rng.random() < unlisted:
+                found.append(asked(kind, example, wording, listed=False))
+                continue
             if kind.classes and rng.random() < fewer:
                 offered = _some(rng, kind.class_names, example.answer)
             if 0 < len(offered) <= FEW and rng.random() < described:
