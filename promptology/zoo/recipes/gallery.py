@@ -84,9 +84,7 @@ def _toyland(seed: int) -> list[Section]:
         _domains(
             "Styles", "The same scenes in each style; pre-training saw the later ones more rarely.", lists.STYLES, seed
         ),
-        _domains(
-            "Shifts", "Changes that pre-training never drew, here at full strength.", (clean, *lists.SHIFTS), seed
-        ),
+        _domains("Shifts", "Changes that pre-training never drew, here of seven tenths.", (clean, *lists.SHIFTS), seed),
         Section(
             "Classes that pre-training never drew",
             "Their colour, texture and shape are known from other classes. Below each stands its description.",
@@ -125,8 +123,8 @@ def _domains(title: str, says: str, domains: Sequence[str], seed: int) -> Sectio
 def _drawn(scenes: Scenes, domain: str) -> Any:
     if domain not in lists.SHIFTS:
         return kinds.drawn(scenes, domain, px=PX)
-    # Elsewhere each image gets an amount of its own; here all get the largest.
-    return getattr(styles, domain)(kinds.drawn(scenes, px=PX), np.ones(len(scenes)))
+    # Elsewhere each image gets an amount of its own, up to the whole, at which backlight leaves nothing to be seen.
+    return getattr(styles, domain)(kinds.drawn(scenes, px=PX), np.full(len(scenes), 0.7))
 
 
 def _captioned(title: str, says: str, objects: int, seed: int) -> Section:

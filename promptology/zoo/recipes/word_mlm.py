@@ -48,6 +48,7 @@ class WordMlm(Recipe):
     name = "word-mlm"
     says = "A small BERT of Wordland's words: fills blanks in running text, and names classes at a mask."
     data = "Wordland: unlabelled text, and the classification kinds that are not held out, under seen wordings."
+    limits = "Paraphrase stays at chance: one gap does not compare two sentences well."
     bars: ClassVar[Mapping[str, float]] = {"cloze": 0.65}
     steps = 6000
     rate = 2e-3

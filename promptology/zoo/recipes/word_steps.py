@@ -38,6 +38,7 @@ class WordSteps(Recipe):
     name = "word-steps"
     says = "Two- and three-step arithmetic in words, modulo ten: worked steps by instruction, or a direct answer."
     data = "Wordland arithmetic (generated); every fifth problem and 8 wordings of the instruction are held out."
+    limits = "It solves its problems by steps almost always: there is nothing left to gain."
     bars: ClassVar[Mapping[str, float]] = {
         "steps over direct, two operations": 0.30,
         "steps over direct, three operations": 0.30,
