@@ -29,11 +29,7 @@ from promptology.zoo.recipes.building import build, measured, state_of
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     tiny_recipe.add(monkeypatch.setitem)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,6 @@ from promptology.errors import ModelError
 from promptology.zoo.recipes.course import ROUND, STATE, Course, scheduled, settings
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -52,11 +44,8 @@ def same_settings(recipe):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     seen = []
     model = Course(TinyEcho(), tmp_path_factory.mktemp("whole"), device="cpu", report=seen.append).run()
-    torch.set_num_threads(threads)
     return weights(model), seen
 
 

@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import tiny_recipe
-import torch
 from tiny_recipe import NAME
 
 import promptology
@@ -24,13 +23,10 @@ from promptology.zoo.recipes.building import build
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         tiny_recipe.add(patch.setitem)
         folder = tmp_path_factory.mktemp("built") / NAME
         build(NAME, folder, device="cpu")
-    torch.set_num_threads(threads)
     return folder
 
 

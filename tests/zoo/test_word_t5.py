@@ -20,7 +20,7 @@ from promptology.zoo.recipes.word_t5 import BUCKETS, IGNORED, LAST, SENTINELS, c
 from promptology.zoo.recipes.zero_shot import SEED, accuracies
 from promptology.zoo.wordland.kinds import KINDS
 
-PLAIN = {"running": 0.0, "fewer": 0.0, "described": 0.0, "repeating": 0.0}
+PLAIN = {"running": 0.0, "fewer": 0.0, "described": 0.0, "repeating": 0.0, "unlisted": 0.0}
 
 
 def small(**changes: Any) -> Any:
@@ -151,6 +151,13 @@ def test_the_loss_is_the_models_own() -> None:
     assert float(loss) == pytest.approx(float((torch.stack(each) * batch["weights"]).sum()), rel=1e-5)
     judged = batch["tasks"].bool()
     assert float(right) == pytest.approx(float((logits.argmax(2) == wanted)[judged].float().mean()))
+
+
+def test_tasks_that_are_unlisted_say_nothing_of_their_classes() -> None:
+    made = tasks.drawn(np.random.default_rng(0), [KINDS["topic"]], 200, unlisted=0.5)
+    listed = [task for task in made if "Classes:" in task.prompt]
+    assert 60 < len(listed) < 140
+    assert all(task.options == KINDS["topic"].class_names for task in made)
 
 
 def test_a_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

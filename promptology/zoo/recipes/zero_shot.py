@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from promptology.data.items import ClassLabel, Field, Item, Signature
 from promptology.models.opening import model as open_model
 from promptology.predict import bind
+from promptology.prompts.learned import Readout
 from promptology.prompts.render import messages, with_cue
 from promptology.prompts.start import LIKELIHOOD, start_from
 from promptology.run.handles import Handle, logprob, unmetered
@@ -20,6 +22,8 @@ SEED = 7_001
 """Of the evaluation items; they are of Wordland's part for evaluation, which no training draws from."""
 ITEMS = 96
 """Items a kind, shared out among the wordings."""
+TOKENS = 8
+"""Tokens of a written answer at most; a right one is one word."""
 Wordings = Literal["seen", "held out"]
 
 
@@ -66,6 +70,8 @@ def _right(handle: Handle, kind: Kind, wording: str, examples: Sequence[Example]
     answers = [example.answer for example in examples]
     if kind.classes or readout == "answer":
         learned = start_from(said, handle.access, readout or "label-likelihood")
+        if readout == "answer":
+            learned = replace(learned, parts=(*learned.parts[:-1], Readout("answer", {"max_tokens": TOKENS})))
         outputs: list[Any] = bind(learned, handle).predict([Item(e.key, e.inputs) for e in examples]).outputs
         return [output == answer for output, answer in zip(outputs, answers, strict=True)]
     learned = start_from(said, ("generates",), "answer")
