@@ -131,10 +131,10 @@ class WordIcl(Recipe):
         "four-shot over two-shot": 0.005,
         "eight-shot over four-shot": 0.005,
     }
-    steps = 9450
+    steps = 4000
     rate = 1e-3
     warm_up = 0.02
-    size: int = 64
+    size: int = 32
     width: int = 160
     layers: int = 3
     heads: int = 5
