@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from promptology.zoo.folders import MODELS
+from promptology.zoo.folders import MODELS, RELEASED, card, check
+from promptology.zoo.recipes import recipe
 from promptology.zoo.recipes.cards import abilities, below, readme
+from promptology.zoo.recipes.course import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = {
@@ -38,6 +40,17 @@ def docs():
 def test_the_page_is_what_the_script_makes_of_the_cards(docs):
     page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
     assert page == docs.page(docs.released()), "run python scripts/zoo_docs.py"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_released_model_came_of_the_recipe_as_it_is(name):
+    folder = RELEASED / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not there; build it with `promptology zoo build {name} --out {folder}`")
+    check(folder, name)
+    about, made = card(folder, name), recipe(name)
+    assert about["recipe"] == settings(made) and about["bar"] == dict(made.bars) and about["limits"] == made.limits
+    assert set(about["bar"]) <= set(about["ability"])
 
 
 def test_a_model_that_is_short_is_shown_short(docs):
