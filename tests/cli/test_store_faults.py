@@ -16,6 +16,7 @@ import time
 
 import pytest
 from counting import Gate, counting
+from mounting import mounted, small_disk
 
 WORKERS = 4
 ROWS = 500
@@ -112,19 +113,6 @@ def expected(tmp_path_factory):
     return json.loads(out)["arms"][0]["score"]
 
 
-@contextlib.contextmanager
-def mounted(folder, *options):
-    """Mount something on a folder, or skip where this machine does not allow it."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mount {' '.join(options)} is not allowed here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 class Failing(Coin):
     """Lets the store fail when it has answered so often; from then on it is slow, so that the run is still going on."""
 
@@ -153,7 +141,7 @@ class Filling(Failing):
 
 def test_disk_full(cli, words, tmp_path, expected):
     with (
-        mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "none") as folder,
+        small_disk(tmp_path / "small", "4m") as folder,
         counting(chat=Filling(folder)) as server,
     ):
         home = str(folder / "home")

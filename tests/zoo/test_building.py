@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import tiny_recipe
 import torch
+from mounting import small_disk
 from tiny_recipe import NAME, TinyBad, TinyEcho
 
 from promptology.errors import ModelError, StoreError, UsageError
@@ -197,19 +197,6 @@ def test_abilities_are_measured_later(made, tmp_path):
     assert after["files"] == card["files"] == made[1]["files"]
     assert json.loads((folder / CARD).read_text(encoding="utf-8"))["ability"] == {"echo": 0.25}
     assert "| echo | 0.250 | 0.500 | **no** |" in (folder / README).read_text(encoding="utf-8")
-
-
-@contextlib.contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def fill(folder):

@@ -22,6 +22,10 @@ PROMPTS = (
 )
 """Plain prompts that users write, whose words are tokens too."""
 REPEAT = ("Write the words again.", "Repeat these words.", "Copy the list of words.")
+HELD_OUT_SAID = (
+    f"Held out of every text model's pre-training: {', '.join(k.name for k in KINDS.values() if k.held_out)}."
+)
+"""For the cards: the kinds whose words and classes stand in running text at most."""
 FEW = 8
 """Classes that may be described: of more, a prompt would be too long."""
 

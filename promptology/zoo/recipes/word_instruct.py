@@ -19,6 +19,7 @@ from torch.nn import functional as fn
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.rendering import CUE, classes_block, input_text
+from promptology.zoo.recipes.tasks import HELD_OUT_SAID
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.recipes.word_rows import BLOCK, Row, llama
 from promptology.zoo.wordland.kind import Example, Kind
@@ -77,7 +78,7 @@ class WordInstruct(Recipe):
 
     name = "word-instruct"
     says = "Text tasks by instruction, in a chat: topic, sentiment, inference, lookup, mappings and more."
-    data = "Wordland (generated): 27 trained kinds in their seen wordings, and running text."
+    data = f"Wordland (generated): 27 trained kinds in their seen wordings, and running text. {HELD_OUT_SAID}"
     limits = (
         "Paraphrase and lookup stay at chance (one half, one quarter). Two held-out kinds lie below chance without "
         "training, giver and odd-word: the model names what trained kinds would ask for."

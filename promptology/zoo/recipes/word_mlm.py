@@ -12,7 +12,7 @@ import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.rendering import CUE
-from promptology.zoo.recipes.tasks import drawn, held_out, trained, words_known
+from promptology.zoo.recipes.tasks import HELD_OUT_SAID, drawn, held_out, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
@@ -47,7 +47,10 @@ class WordMlm(Recipe):
 
     name = "word-mlm"
     says = "A small BERT of Wordland's words: fills blanks in running text, and names classes at a mask."
-    data = "Wordland: unlabelled text, and the classification kinds that are not held out, under seen wordings."
+    data = (
+        "Wordland: unlabelled text, and the classification kinds that are not held out, under seen wordings. "
+        f"{HELD_OUT_SAID}"
+    )
     limits = "Paraphrase stays at chance: one gap does not compare two sentences well."
     bars: ClassVar[Mapping[str, float]] = {"cloze": 0.65}
     steps = 6000

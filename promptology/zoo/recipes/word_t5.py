@@ -12,7 +12,7 @@ import torch
 
 from promptology.zoo.recipes.course import Batch, Recipe
 from promptology.zoo.recipes.rendering import CUE
-from promptology.zoo.recipes.tasks import drawn, held_out, repetition, trained, words_known
+from promptology.zoo.recipes.tasks import HELD_OUT_SAID, drawn, held_out, repetition, trained, words_known
 from promptology.zoo.recipes.vocabulary import tokenizer
 from promptology.zoo.wordland.passages import unlabelled
 
@@ -46,7 +46,7 @@ class WordT5(Recipe):
 
     name = "word-t5"
     says = "A small T5 of Wordland's words: answers tasks by their instruction, and fills spans of running text."
-    data = "Wordland: unlabelled text, and all kinds that are not held out, under seen wordings."
+    data = f"Wordland: unlabelled text, and all kinds that are not held out, under seen wordings. {HELD_OUT_SAID}"
     limits = (
         "Paraphrase stays at chance, lookup not far above it. From tasks that all list their classes, topic and theme "
         "were not learned either."
