@@ -1,0 +1,1 @@
+"""Measurements of the announced effects, one file per method."""
