@@ -21,7 +21,8 @@ class BenchError(Exception):
 class Peer(NamedTuple):
     """A released package that we are measured against: its module, and the first Python that it cannot be used with.
 
-    `extra`: of the package's, to install with it. `heavy`: brings torch, for whatever is compared inside a model.
+    `extra`: of the package's, to install with it; `also`: a package that it uses but does not bring. `heavy`: brings
+    torch, for whatever is compared inside a model.
     """
 
     package: str
@@ -30,6 +31,7 @@ class Peer(NamedTuple):
     below: tuple[int, int] | None = None
     extra: str = ""
     heavy: bool = False
+    also: tuple[str, ...] = ()
 
     @property
     def requirement(self) -> str:
@@ -56,6 +58,7 @@ PEERS = {
         Peer("inspect-ai", "0.3.285", "inspect_ai"),
         Peer("peft", "0.21.2", "peft", heavy=True),
         Peer("lm-eval", "0.4.13", "lm_eval", extra="hf", heavy=True),
+        Peer("optuna", "5.0.0", "optuna", also=("scipy",)),
     )
 }
 
@@ -80,7 +83,7 @@ def make(peer: Peer) -> None:
     _run([sys.executable, "-m", "venv", str(peer.folder)], peer)
     # The constraints name the CPU build of torch, and the transformers that our side runs with.
     pip = [str(peer.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--constraint", str(CONSTRAINTS), peer.requirement], peer)
+    _run([*pip, "--constraint", str(CONSTRAINTS), peer.requirement, *peer.also], peer)
     (peer.folder / "requirement").write_text(peer.requirement)
 
 

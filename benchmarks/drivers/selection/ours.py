@@ -1,0 +1,47 @@
+"""Our side: the races and halving of the library, and the real table that they are measured on."""
+
+import numpy as np
+
+from promptology.search.bounds import climb
+from promptology.search.halving import halve
+from promptology.search.racing import race
+
+
+def choose(spec, stopwatch):
+    """Return each rule's choices and the scores it spent, by the table."""
+    rules = {
+        "ucb race": lambda scorer, k, n: climb(scorer, k, n),
+        "paired race": lambda scorer, k, n: race(scorer, k, n),
+        **{
+            f"halving, {round(100 * share)} %": lambda scorer, k, n, share=share: halve(
+                scorer, k, n, round(share * k * n)
+            )
+            for share in spec["shares"]
+        },
+    }
+    tables = [np.array(table, float) for table in spec["tables"]]
+    with stopwatch.running():
+        found = {name: [once(rule, values) for values in tables] for name, rule in rules.items()}
+    return {"found": found}
+
+
+def once(rule, values):
+    """Return the survivor of a race on a table, and the scores spent."""
+    end = rule(lambda alive, columns: values[np.ix_(alive, list(columns))], *values.shape)
+    return end.survivors[0], end.evaluations
+
+
+def table(spec, stopwatch):
+    """Return who is right where: wordings of template search by the labelled items of a bundled task, on MiniLM."""
+    import promptology as pt
+    from promptology.claims.measuring import run_of
+    from promptology.methods.search.template_search import INPUTS, LABELS
+    from promptology.prompts.start import nearest_label
+    from promptology.search.scoring import score
+
+    task = pt.load_task(spec["task"])
+    run = run_of(task, {"model": pt.model("minilm")}, 0)
+    wordings = [nearest_label(task.signature, label, given) for given in INPUTS for label in LABELS]
+    with stopwatch.running():
+        scores = score(run, [run.start.with_parts(w) for w in wordings], [*task.train, *task.validation])
+    return {"scores": scores.values.tolist()}
