@@ -20,6 +20,7 @@ WHERE = {
     "B4": "b04_warm",
     "B5": "b05_overhead",
     "B6": "b06_budget",
+    "B9": "b09_selection",
     "B10": "b10_soft_prompts",
     "B13": "b13_scoring",
     "B15": "b15_start",

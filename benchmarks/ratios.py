@@ -1,4 +1,4 @@
-"""Statistics of repeats: medians, and ratios of medians with a bootstrap interval over the pairs of runs."""
+"""Statistics of repeats: medians or means, and their ratios, with a bootstrap interval over the pairs of runs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ class Estimate(NamedTuple):
         return self._asdict()
 
 
-def bootstrap(figure: Callable[..., float], *sides: Sequence[float]) -> Estimate:
+def bootstrap(figure: Callable[..., float], *sides: Sequence[float], centre: str = "median") -> Estimate:
     """Return a figure of medians with a percentile interval; the n-th runs of all sides are drawn together.
 
-    `figure` takes one median per side. Runs of one pair share whatever else the machine was doing, so they stay
-    together.
+    `figure` takes one median per side, or one mean where `centre` is "mean". Runs of one pair share whatever else the
+    machine was doing, or the case they were given, so they stay together.
     """
     import numpy as np
 
+    middle = np.mean if centre == "mean" else np.median
     runs = np.array(sides, float)
-    value = float(figure(*np.median(runs, axis=1)))
+    value = float(figure(*middle(runs, axis=1)))
     if runs.shape[1] < 2:
         return Estimate(value, value, value)
     drawn = np.random.default_rng(0).integers(0, runs.shape[1], (DRAWS, runs.shape[1]))
-    medians = np.median(runs[:, drawn], axis=2)
-    low, high = np.quantile([figure(*column) for column in medians.T], [0.025, 0.975])
+    middles = middle(runs[:, drawn], axis=2)
+    low, high = np.quantile([figure(*column) for column in middles.T], [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 

@@ -1,5 +1,7 @@
 """Our side: the races and halving of the library, and the real table that they are measured on."""
 
+from functools import partial
+
 import numpy as np
 
 from promptology.search.bounds import climb
@@ -9,20 +11,18 @@ from promptology.search.racing import race
 
 def choose(spec, stopwatch):
     """Return each rule's choices and the scores it spent, by the table."""
-    rules = {
-        "ucb race": lambda scorer, k, n: climb(scorer, k, n),
-        "paired race": lambda scorer, k, n: race(scorer, k, n),
-        **{
-            f"halving, {round(100 * share)} %": lambda scorer, k, n, share=share: halve(
-                scorer, k, n, round(share * k * n)
-            )
-            for share in spec["shares"]
-        },
-    }
+    rules = {"ucb race": climb, "paired race": race}
+    for share in spec["shares"]:
+        rules[f"halving, {100 * share:g} %"] = partial(halving, share=share)
     tables = [np.array(table, float) for table in spec["tables"]]
     with stopwatch.running():
         found = {name: [once(rule, values) for values in tables] for name, rule in rules.items()}
     return {"found": found}
+
+
+def halving(scorer, candidates, items, share):
+    """Halve at a share of full evaluation."""
+    return halve(scorer, candidates, items, round(share * candidates * items))
 
 
 def once(rule, values):
