@@ -62,7 +62,7 @@ def kept_bytes(model: Any, make: Callable[[], Any]) -> int:
     alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
 
     def pack(tensor: Any) -> _Kept:
-        kept = _Kept(tensor)
+        kept = _Kept(tensor.detach())  # an output that held on to its own step would never go
         alive.add(kept)
         return kept
 

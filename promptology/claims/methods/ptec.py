@@ -1,10 +1,10 @@
-"""PTEC: is a trained head better than written labels, what does a prediction cost, and what becomes of the labels?"""
+"""PTEC's claims: a trained head is better than written labels and costs less, and no order of labels matters to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from promptology.claims.costs import interleaved, one_thread
@@ -42,13 +42,14 @@ def model() -> Any:
 def task_of(seed: int, sizes: Mapping[str, int]) -> Task:
     """Return the multi-label task of kind topic: sentences of one to three of the first 12 classes, one each."""
     drawn = joined(KINDS["topic"], seed, sizes, first=CLASSES, most=3)
-    splits = {
-        split: [Item(f"{split}-{n}", e.inputs, e.meta["classes"]) for n, e in enumerate(examples)]
-        for split, examples in {"train": [], "validation": [], "test": [], **drawn}.items()
-    }
+
+    def items(split: str) -> list[Item]:
+        return [Item(f"{split}-{n}", e.inputs, e.meta["classes"]) for n, e in enumerate(drawn.get(split, ()))]
+
     names = sorted(KINDS["topic"].class_names)[:CLASSES]
     signature = Signature((Field("text"),), "classes", tuple(map(ClassLabel, names)), separator=PARTED.strip())
-    return Task(**splits, signature=signature, metric="macro_f1", name="topics joined")
+    train, validation, test = map(items, ("train", "validation", "test"))
+    return Task(train, validation, test, signature=signature, metric="macro_f1", name="topics joined")
 
 
 def head_method(setting: Setting, **changes: Any) -> PTEC:
@@ -73,7 +74,7 @@ def written(learned: Learned, run: Run, items: Sequence[Item]) -> list[str]:
     from promptology.predict import bind
 
     raw = bind(learned, run.model()).predict(items).raw
-    return [text.strip() for text in raw]
+    return [(text or "").strip() for text in raw]
 
 
 def labels_in(text: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -232,9 +233,7 @@ def inference(seed: int, bench: Bench) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {"ptec": {}, "pt": {}}
     with one_thread(), attach(made.body.model, [], prefixes=[made.prefix]):
         for name, rows in (("single", made.rows[:1]), ("batch", made.rows)):
-            times = interleaved(
-                {"ptec": lambda rows=rows: made.classes(rows), "pt": lambda rows=rows: made.texts(rows)}
-            )
+            times = interleaved({"ptec": partial(made.classes, rows), "pt": partial(made.texts, rows)})
             for arm, value in times.items():
                 found[arm][name] = value
     return found
