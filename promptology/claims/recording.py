@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -45,8 +46,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{path} is no record of claims; write it anew with `promptology claims --save`") from None
     if found != FORMAT:
         raise UsageError(
-            f"{path} has the format {found!r} of another version of promptology, this one reads {FORMAT}; delete it and "
-            "write it anew with `promptology claims --save`"
+            f"{path} has the format {found!r} of another version of promptology, this one reads {FORMAT}; delete it "
+            "and write it anew with `promptology claims --save`"
         )
     return claims
 
@@ -113,7 +114,9 @@ def save(document: Mapping[str, Any], path: Path | None = None) -> list[str]:
 def _write(record: Mapping[str, Any], path: Path) -> None:
     staged = path.with_name(f".{path.name}.part")
     try:
-        staged.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        text = re.sub(r"\[[-+\d.,e\s]+\]", lambda found: " ".join(found[0].split()), text)  # a row of figures is a line
+        staged.write_text(text + "\n", encoding="utf-8")
         os.replace(staged, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None

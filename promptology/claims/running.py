@@ -21,6 +21,7 @@ from promptology.claims.rules import Measured, evaluate, interval
 from promptology.errors import UsageError
 from promptology.methods.registry import catalogue
 from promptology.places import home
+from promptology.run.rows import no_place
 from promptology.zoo.folders import find
 
 REPRODUCED, NOT_REPRODUCED, MISSING, ERROR = "reproduced", "not reproduced", "fixture missing", "error"
@@ -55,7 +56,7 @@ def run_claims(
     least); what it measured is kept, and the next call goes on from there. `workers`: claims side by side. `known`:
     measurements by id, those of `claims/methods` where none are given. `report(event, values)` is told of "begin",
     "unit" and "end", from the threads that wait. A claim that fails is an "error" with its reason and never an
-    exception.
+    exception. Raises StoreError where PROMPTOLOGY_HOME cannot be written.
     """
     known = measurements() if known is None else known
     there = [entry for entry in chosen if landed(entry, known)]
@@ -63,11 +64,16 @@ def run_claims(
     going: list[Process] = []
     stopped = threading.Event()
 
+    def begin(process: Process) -> None:
+        going.append(process)
+        if stopped.is_set():  # it began while the others were being ended
+            process.kill()
+
     def one(entry: Entry) -> dict[str, Any]:
         if stopped.is_set():
             return result(entry, ERROR, "stopped")
         tell("begin", {"id": entry.id})
-        found = _claim(entry, known.get(entry.id), limit, going, tell)
+        found = _claim(entry, known.get(entry.id), limit, begin, tell)
         tell("end", {"id": entry.id, "verdict": found["verdict"], "reason": found["reason"]})
         return found
 
@@ -89,7 +95,7 @@ def not_landed(chosen: Iterable[Entry], known: Mapping[str, Measurement] | None 
 
 
 def _claim(
-    entry: Entry, how: Measurement | None, limit: float | None, going: list[Process], tell: Report
+    entry: Entry, how: Measurement | None, limit: float | None, begin: Callable[[Process], None], tell: Report
 ) -> dict[str, Any]:
     if how is None:
         return result(entry, ERROR, f"no file of claims/methods measures {entry.id!r}")
@@ -100,12 +106,11 @@ def _claim(
             )
     minutes = max(LEAST, PATIENCE * entry.minutes) if limit is None else limit
     process = Process(entry, how.measure.__module__, minutes)
-    going.append(process)
+    begin(process)
     try:
         values, seconds, fault = process.wait(lambda at: tell("unit", {"id": entry.id, **at}))
     finally:
         process.kill()
-        going.remove(process)
     if fault:
         return result(entry, ERROR, fault)
     try:
@@ -121,11 +126,15 @@ class Process:
         self.minutes = minutes
         self.late = False
         self.log = home() / "claims" / f"{entry.id}.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-        with self.log.open("wb") as errors:
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            errors = self.log.open("wb")
+        except OSError as error:
+            raise no_place(self.log.parent, error) from None
+        with errors:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "promptology.claims.child", module],
+                [sys.executable, "-P", "-m", "promptology.claims.child", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -147,7 +156,9 @@ class Process:
         try:
             assert self._child.stdout
             for line in self._child.stdout:
-                said = json.loads(line)
+                said = {}
+                with suppress(ValueError):  # a line that the end of the process cut off
+                    said = json.loads(line)
                 if "done" in said:
                     at = said
                     step(at)

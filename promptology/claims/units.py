@@ -29,11 +29,12 @@ from promptology.zoo.folders import mark as mark_of
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
-APART = ("api/", "claims/", "cli/", "evidence/documents", "evidence/report", "testing/", "zoo/recipes/")
-"""Sources that no figure depends on: what is above the claims, what shows results, how a zoo model was trained (its
-weights are in the mark by themselves), and claims, of which only those below count."""
-CLAIMS = ("claims/measuring.py",)
-"""Files of this folder that a figure depends on, beside the file that measures it and helpers (`claims/helpers`)."""
+MACHINERY = tuple(
+    f"claims/{name}.py" for name in ("announced", "child", "recording", "rules", "running", "units", "wording")
+)
+APART = ("api/", "claims/methods/", "cli/", "evidence/documents", "evidence/report", "testing/", "zoo/recipes/")
+"""Sources that no figure depends on: what stands above the claims, what shows results, how a zoo model was trained (its
+weights are in the mark by themselves), and files of other claims. What several claims share lies beside `measuring`."""
 LIBRARIES = ("numpy", "scipy", "torch", "transformers")
 """Libraries whose version may move a figure."""
 
@@ -41,8 +42,8 @@ LIBRARIES = ("numpy", "scipy", "torch", "transformers")
 def mark(measurement: Measurement) -> str:
     """Return what tells the code that measures from other code: 16 hexadecimal digits.
 
-    It covers the package's sources but those apart, the measurement's own file, versions of Python's libraries that
-    matter, and the weights of the zoo models that it needs.
+    It covers the package's sources but those apart and the machinery of claims, the measurement's own file, the
+    versions of the libraries that matter, and the weights of the zoo models that it needs.
     """
     own = Path(inspect.getsourcefile(measurement.measure) or "").resolve()
     files = [path for path in sorted(PACKAGE.rglob("*.py")) if _counts(path.relative_to(PACKAGE).as_posix())]
@@ -54,7 +55,7 @@ def mark(measurement: Measurement) -> str:
 
 
 def _counts(path: str) -> bool:
-    return path in CLAIMS or path.startswith("claims/helpers") or not path.startswith(APART)
+    return not path.startswith((*APART, *MACHINERY))
 
 
 def versions() -> dict[str, str]:
