@@ -8,6 +8,9 @@ from typing import Any
 from promptology.claims.rules import parse
 
 
+AGAINST = " (against the placebo)"
+
+
 def figure(x: float) -> str:
     """Return a figure as people read it: whole numbers whole, else three decimals, fewer of large ones."""
     if x == int(x) or abs(x) >= 1000:
@@ -45,7 +48,7 @@ def term_rows(result: Mapping[str, Any]) -> list[list[str]]:
     for term in result["terms"]:
         (parsed,) = parse(term["rule"], arms)
         against = any(arms[name]["placebo"] for name in parsed.arms)
-        rule = term["rule"] + (" (against the placebo)" if against else "")
+        rule = term["rule"] + (AGAINST if against else "")
         rows.append([rule, ranged(term["value"], term["low"], term["high"]), "yes" if term["holds"] else "no"])
     return rows
 
