@@ -23,9 +23,9 @@ Results = Mapping[str, Mapping[str, Any]]
 
 HEAD = """# Claims
 
-What each paper announces, written down with fixture, arms and rule before any code, and measured here. Every arm runs on
-every seed; intervals are two-sided 95 % t intervals over seeds, of the differences where two arms are compared on the
-same seeds, and of the logs of ratios. *Not reproduced* is a result like any other and stays with its figures. A
+What each paper announces, written down with fixture, arms and rule before any code, and measured here. Every arm runs
+on every seed; intervals are two-sided 95 % t intervals over seeds, of the differences where two arms are compared on
+the same seeds, and of the logs of ratios. *Not reproduced* is a result like any other and stays with its figures. A
 **placebo** is an arm that has all of the machinery but not the idea. `python scripts/claims_docs.py` makes this page
 from the last recorded runs.
 
@@ -53,7 +53,7 @@ def page(known: Sequence[Entry], results: Results, there: Mapping[str, bool]) ->
         parts += [_claim(entry, results[entry.id]) for entry in found if entry.method == method]
     if rest:
         number = len(dict.fromkeys(entry.method for entry in rest))
-        rows = ((f"`{e.id}`", e.method, e.family, e.says, f"`{e.rule}`") for e in rest)
+        rows = ((f"`{e.id}`", e.method, e.family, _plain(e.says), f"`{e.rule}`") for e in rest)
         parts += [
             "## Methods that are not there yet",
             f"{len(rest)} announced effects of {number} methods that this version does not have.",
@@ -82,20 +82,27 @@ def _first(result: Mapping[str, Any]) -> str:
 def _claim(entry: Entry, result: Mapping[str, Any]) -> str:
     arms = result["arms"]
     head, *figures = arm_rows(result)
-    rows = ((row[0], arms[name]["text"], *row[1:]) for name, row in zip(arms, figures, strict=True))
+    rows = ((_plain(row[0]), _plain(arms[name]["text"]), *row[1:]) for name, row in zip(arms, figures, strict=True))
     terms = [(_code(rule), *row) for rule, *row in term_rows(result)[1:]]
-    placebos = [f"The placebo is {name}." for name, arm in arms.items() if arm["placebo"]]
+    placebo = "".join(f" The placebo is {_plain(name)}." for name, arm in arms.items() if arm["placebo"])
     return "\n\n".join(
         [
             f"### {entry.id}",
-            f"**{result['verdict'].capitalize()}.** The paper: {entry.says}",
-            f"Fixture: {entry.fixture}",
-            f"Equal between arms: {entry.equal}. Measured: {entry.metric}. {' '.join(placebos)}".strip(),
+            f"**{result['verdict'].capitalize()}.** The paper: {_plain(entry.says)}",
+            f"Fixture: {_plain(entry.fixture)}",
+            f"Equal between arms: {_plain(entry.equal)}. Measured: {_plain(entry.metric)}.{placebo}",
             table(("arm", "settings", *head[1:]), rows),
             table(("rule", "measured", "holds"), terms),
             _source(result),
         ]
     )
+
+
+def _plain(text: str) -> str:
+    """Return a text of an entry as Markdown that shows it as it is."""
+    for sign in "\\`*_[":
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _code(rule: str) -> str:

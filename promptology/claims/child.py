@@ -24,6 +24,10 @@ from promptology.errors import PromptologyError, UsageError
 Say = Callable[[Mapping[str, Any]], None]
 
 
+LONGEST = 500
+"""Characters of a fault's line at most; all of it stands in the log."""
+
+
 def main() -> int:
     """Measure the claim that the input names; returns 1 where it failed, having said why."""
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -41,15 +45,15 @@ def main() -> int:
         return 1
     except BaseException as error:
         traceback.print_exc()
-        say({"fault": f"{where[0]}: {_last_line(error)}"})
+        say({"fault": f"{where[0]}: {_line(error)}"})
         return 1
     return 0
 
 
-def _last_line(error: BaseException) -> str:
+def _line(error: BaseException) -> str:
     if isinstance(error, PromptologyError):
         return str(error)
-    return traceback.format_exception_only(error)[-1].strip()
+    return " ".join("".join(traceback.format_exception_only(error)).split())[:LONGEST]
 
 
 def measure(entry: Entry, how: Measurement, say: Say, where: list[str]) -> None:

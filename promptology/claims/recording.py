@@ -17,7 +17,8 @@ from promptology.claims.running import NOT_REPRODUCED, REPRODUCED
 from promptology.claims.units import PACKAGE, versions
 from promptology.errors import UsageError
 
-RECORD = PACKAGE / "claims" / "record.json"
+FILE = "claims/record.json"
+RECORD = PACKAGE / FILE
 FORMAT = 1
 
 
@@ -77,7 +78,7 @@ def _commit() -> tuple[str | None, bool | None]:
         return None, None
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD").strip()
-        apart = f":!{RECORD.relative_to(root).as_posix()}"
+        apart = f":!{PACKAGE.name}/{FILE}"
         return commit, bool(_git(root, "status", "--porcelain", "--", PACKAGE.name, apart).strip())
     except (OSError, subprocess.CalledProcessError):
         return None, None
@@ -87,13 +88,14 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def must_be_checkout() -> None:
-    """Raise UsageError where there is no commit to record with the results."""
+def must_take() -> None:
+    """Raise UsageError where the record could not take results: no commit stands beside it, or it is not readable."""
     if _commit()[0] is None:
         raise UsageError(
             f"--save writes the record of a checkout, and {PACKAGE.parent} is no git checkout with a commit; "
             "--json gives the same results"
         )
+    _read(RECORD)
 
 
 def save(document: Mapping[str, Any], path: Path | None = None) -> list[str]:
@@ -115,7 +117,8 @@ def _write(record: Mapping[str, Any], path: Path) -> None:
     staged = path.with_name(f".{path.name}.part")
     try:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        text = re.sub(r"\[[-+\d.,e\s]+\]", lambda found: " ".join(found[0].split()), text)  # a row of figures is a line
+        rows = re.compile(r"(?<=\[)[-+\d.,e\s]+(?=\])")  # a row of figures is a line
+        text = rows.sub(lambda found: " ".join(found[0].split()), text)
         staged.write_text(text + "\n", encoding="utf-8")
         os.replace(staged, path)
     except OSError as error:

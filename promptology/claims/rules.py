@@ -117,8 +117,10 @@ def _judged(term: Term, measured: Measured) -> Judged:
     if term.kind == "ratio":
         if min(*a, *b) <= 0:
             raise UsageError(f"rule {term.text!r} is about a ratio, and a value is not above 0")
-        logs = interval([math.log(x) - math.log(y) for x, y in zip(a, b, strict=True)])
-        ratio = Interval(*(math.exp(end) for end in logs))
+        ratios = [x / y for x, y in zip(a, b, strict=True)]
+        ratio = interval(ratios)
+        if ratio.low != ratio.high:  # exp(log(x)) is not always x, and equal seeds give the value itself
+            ratio = Interval(*(math.exp(end) for end in interval([math.log(x) for x in ratios])))
         return Judged(term.text, *ratio, ratio.high <= term.bound)
     found = interval([x - y for x, y in zip(a, b, strict=True)])
     return Judged(term.text, *found, found.low > (term.bound if term.kind == "better" else -term.bound))

@@ -7,7 +7,6 @@ from typing import Any
 
 from promptology.claims.rules import parse
 
-
 AGAINST = " (against the placebo)"
 
 

@@ -76,7 +76,7 @@ def _measured(chosen: Sequence[Entry], limit: float | None, workers: int, save: 
     from promptology.claims.running import not_landed, run_claims
 
     if save:
-        recording.must_be_checkout()
+        recording.must_take()
     rest = not_landed(chosen)
     progress = _Progress(len(chosen) - len(rest))
     try:
