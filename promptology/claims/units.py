@@ -29,12 +29,13 @@ from promptology.zoo.folders import mark as mark_of
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
-MACHINERY = tuple(
-    f"claims/{name}.py" for name in ("announced", "child", "recording", "rules", "running", "units", "wording")
-)
-APART = ("api/", "claims/methods/", "cli/", "evidence/documents", "evidence/report", "testing/", "zoo/recipes/")
-"""Sources that no figure depends on: what stands above the claims, what shows results, how a zoo model was trained (its
-weights are in the mark by themselves), and files of other claims. What several claims share lies beside `measuring`."""
+SOURCES = (".py", ".json", ".jsonl", ".txt")
+"""Files of the package that figures may depend on: code, bundled data, word lists."""
+MACHINERY = ("announced", "child", "methods/", "record", "rules", "running", "units", "wording")
+APART = ("api/", "cli/", "evidence/documents", "evidence/report", "testing/", "zoo/recipes/", "zoo/weights/")
+"""Those that no figure depends on: what stands above the claims, what shows results, how a zoo model was trained (its
+weights count by themselves), the machinery of claims, other claims' files. What claims share lies beside `measuring`.
+"""
 LIBRARIES = ("numpy", "scipy", "torch", "transformers")
 """Libraries whose version may move a figure."""
 
@@ -46,7 +47,7 @@ def mark(measurement: Measurement) -> str:
     versions of the libraries that matter, and the weights of the zoo models that it needs.
     """
     own = Path(inspect.getsourcefile(measurement.measure) or "").resolve()
-    files = [path for path in sorted(PACKAGE.rglob("*.py")) if _counts(path.relative_to(PACKAGE).as_posix())]
+    files = [path for path in sorted(PACKAGE.rglob("*")) if _counts(path)]
     hashed = hashlib.blake2b(digest_size=8)
     for path in [*files, own]:
         hashed.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -54,8 +55,9 @@ def mark(measurement: Measurement) -> str:
     return digest([hashed.hexdigest(), versions(), weights])
 
 
-def _counts(path: str) -> bool:
-    return not path.startswith((*APART, *MACHINERY))
+def _counts(path: Path) -> bool:
+    apart = (*APART, *(f"claims/{name}" for name in MACHINERY))
+    return path.suffix in SOURCES and not path.relative_to(PACKAGE).as_posix().startswith(apart)
 
 
 def versions() -> dict[str, str]:

@@ -199,18 +199,25 @@ def test_the_mark_covers_the_file_that_measures_and_not_other_claims(monkeypatch
     other = Measurement("x", test_a_record_belongs_to_fixture_arm_metric_seed_and_code, False, ())
     assert mark(other) != before
     package = tmp_path / "package"
-    for path in ("claims/methods/spo.py", "claims/running.py", "cli/app.py", "run/meter.py", "claims/fixtures.py"):
+    counted = {
+        "claims/methods/spo.py": False,
+        "claims/running.py": False,
+        "claims/record.json": False,
+        "cli/app.py": False,
+        "zoo/weights/word-t5/card.json": False,
+        "run/meter.pyc": False,
+        "run/meter.py": True,
+        "claims/fixtures.py": True,
+        "claims/measuring.py": True,
+        "data/bundled/tickets.jsonl": True,
+        "zoo/wordland/lists/words.txt": True,
+    }
+    for path in counted:
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text("1")
     monkeypatch.setattr("promptology.claims.units.PACKAGE", package)
     start = mark(KNOWN["toy-plain"])
-    for path, counts in (
-        ("claims/methods/spo.py", False),
-        ("claims/running.py", False),
-        ("cli/app.py", False),
-        ("run/meter.py", True),
-        ("claims/fixtures.py", True),
-    ):
+    for path, counts in counted.items():
         (package / path).write_text("2")
         assert (mark(KNOWN["toy-plain"]) != start) is counts, path
         (package / path).write_text("1")
