@@ -16,10 +16,10 @@ Setting = Mapping[str, Any]
 
 @cache
 def zoo_model(name: str, **options: Any) -> Any:
-    """Open a zoo model; in one process the same object each time."""
+    """Open a zoo model on the CPU, where a claim's figures are the same on every machine; in one process it is one."""
     from promptology.models.opening import model
 
-    return model(f"zoo:{name}", **options)
+    return model(f"zoo:{name}", device="cpu", **options)
 
 
 def learned_by(method: Any, task: Task, model: Any, seed: int) -> tuple[Learned, Run]:

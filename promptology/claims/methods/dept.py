@@ -71,14 +71,14 @@ def accuracy_of(arm: str, setting: Setting, kind: Kind, seed: int, split: str) -
 
 @measures("dept-offsets", needs=(MODEL,))
 @measures("dept-quality", needs=(MODEL,))
-def accuracy(arm: str, seed: int, bench: Bench) -> float:
+def accuracy(arm: str, seed: int, bench: Bench) -> dict[str, float]:
     """Return the mean over the two kinds of the accuracy on test, at the rates that seed 0 of the first one chose."""
 
     def choice() -> Setting:
         return best_of(GRIDS[arm], lambda setting: accuracy_of(arm, setting, KINDS[0], 0, "validation"))
 
     setting = {} if arm == "start" else bench.once(f"rates of {arm}", choice)
-    return sum(accuracy_of(arm, setting, kind, seed, "test") for kind in KINDS) / len(KINDS)
+    return {"accuracy": sum(accuracy_of(arm, setting, kind, seed, "test") for kind in KINDS) / len(KINDS)}
 
 
 VOCABULARY, WIDTH, TEXT, BATCH = 2000, 128, 64, 16

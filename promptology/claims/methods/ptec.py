@@ -106,9 +106,9 @@ def trained(arm: str, setting: Setting, task: Task, seed: int) -> tuple[Learned,
 
 
 @measures("ptec-quality", together=True, needs=(MODEL,))
-def quality(seed: int, bench: Bench) -> dict[str, float]:
+def quality(seed: int, bench: Bench) -> dict[str, dict[str, float]]:
     """Return the macro-F1 on test; arm trie is the prompt of arm pt, decoded with trie search."""
-    task, values = task_of(seed, SIZES), dict[str, float]()
+    task, values = task_of(seed, SIZES), dict[str, dict[str, float]]()
     for arm, grid in GRIDS.items():
 
         def score(setting: Setting, arm: str = arm) -> float:
@@ -119,10 +119,10 @@ def quality(seed: int, bench: Bench) -> dict[str, float]:
             return best_of(grid, score)
 
         learned, run = trained(arm, bench.once(f"rates of {arm}", choice), task, seed)
-        values[arm] = macro_f1(arm, learned, run, task.open_test())
+        values[arm] = {"macro-F1": macro_f1(arm, learned, run, task.open_test())}
         if arm == "pt":
             held = with_options(learned, trie=True, before=" ")
-            values["trie"] = macro_f1("trie", held, run, task.open_test())
+            values["trie"] = {"macro-F1": macro_f1("trie", held, run, task.open_test())}
     return values
 
 

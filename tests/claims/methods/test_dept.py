@@ -116,8 +116,8 @@ def test_the_rates_are_chosen_once_on_seed_0_of_the_first_kind(small, monkeypatc
 
     monkeypatch.setattr(dept, "accuracy_of", scored)
     bench = Once()
-    assert dept.accuracy("pt", 2, bench) == dept.accuracy("pt", 3, bench) == 1.0
-    assert dept.accuracy("start", 2, bench) == 0.0
+    assert dept.accuracy("pt", 2, bench) == dept.accuracy("pt", 3, bench) == {"accuracy": 1.0}
+    assert dept.accuracy("start", 2, bench) == {"accuracy": 0.0}
     assert bench.made == {"rates of pt": {"rate": 0.01}}
     assert asked[:4] == [("pt", s, "habitat", 0, "validation") for s in dept.GRIDS["pt"]]
     chosen = {"rate": 0.01}
@@ -129,7 +129,7 @@ def test_every_arm_is_measured(small):
     bench = Once()
     bench.made = {f"rates of {arm}": grid[0] for arm, grid in dept.GRIDS.items()}
     for arm in ("dept", "pt", "frozen", "start"):
-        assert 0.0 <= dept.accuracy(arm, 0, bench) <= 1.0
+        assert 0.0 <= dept.accuracy(arm, 0, bench)["accuracy"] <= 1.0
 
 
 def test_the_arms_of_the_cost_are_equal_but_for_what_is_attached(monkeypatch):
