@@ -67,7 +67,7 @@ def settings_of(
     if protocol not in (None, "holdout", "duel"):
         raise UsageError(f"unknown protocol {protocol!r}; there are holdout and duel")
     for name, value in (("noise_floor", noise_floor), ("max_prompt_tokens", max_prompt_tokens)):
-        if not isinstance(value, int) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UsageError(f"{name} is {value!r}; give a whole number, 0 turns it off")
     return Settings(
         Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),

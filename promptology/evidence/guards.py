@@ -29,7 +29,7 @@ from promptology.run.lengths import prompt_text
 from promptology.run.meter import Meter
 
 OPENED = "this test split has been opened"
-NOT_ASKED = "noise floor not measured; --noise-floor 20 asks what was found a second time on 20 test items"
+NOT_ASKED = "noise floor not measured; --noise-floor 20 asks the prompt a second time on 20 items"
 OFTEN = 5
 """Runs that may open one test split before its small differences are doubted."""
 LONGER, LONG = 10, 500
@@ -260,11 +260,10 @@ def dropped(run: Run) -> str:
 
 def check_length(learned: Learned, handle: Handle, most: int) -> None:
     """Raise UsageError where a prompt that the user gave is longer than the user allows."""
-    length = handle.length(learned)
-    if most and length.tokens > most:
+    if most and (length := handle.length(learned)).tokens > most:
         about = "" if length.exact else "about "
         raise UsageError(
-            f"the prompt at the start has {about}{length.tokens} tokens, classes and system prompt included, and "
+            f"the prompt has {about}{length.tokens} tokens, classes and system prompt included, and "
             f"max_prompt_tokens is {most}; shorten it or allow more"
         )
 
@@ -293,8 +292,14 @@ def lines(guards: Mapping[str, Any]) -> list[str]:
 
 
 def noise_line(noise: Mapping[str, Any]) -> str:
-    """Return a measured noise floor in words."""
+    """Return a measured noise floor in words; where nothing changed, the most that may (exact binomial, 95 %)."""
+    items = noise["items"]
+    if not noise["changed"]:
+        most = 1 - 0.05 ** (1 / items)
+        return (
+            f"noise floor: asked again, none of {items} items scored differently (95 % limit: {most:.0%} of items may)"
+        )
     return (
-        f"noise floor: asked again, {noise['changed']:.0%} of {noise['items']} items scored differently (mean "
+        f"noise floor: asked again, {noise['changed']:.0%} of {items} items scored differently (mean "
         f"{noise['difference']:+.3f}); a difference below {noise['floor']:.3f} on {noise['n']} items may be noise"
     )
