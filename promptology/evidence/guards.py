@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptology.data.items import Item
 from promptology.data.scoring import Metric
@@ -129,8 +130,15 @@ def noise_of(
         return Noise(0, None, None, None, first.n, NO_BUDGET)
     before, after = (by_item(metric, m.only(both)) for m in (first, second[0]))
     d = np.array([after[id] - before[id] for id in sorted(both)])
-    floor = REACH * math.sqrt(float((d**2).mean()) / first.n)
-    return Noise(len(d), float((d != 0).mean()), float(d.mean()), floor, first.n)
+    return Noise(len(d), float((d != 0).mean()), float(d.mean()), floor_of(d, first.n), first.n)
+
+
+def floor_of(d: NDArray[np.float64], n: int) -> float:
+    """Return what two means over n items differ by at most in 95 of 100 cases through noise alone; see `Noise`.
+
+    `d`: second minus first score of items that were scored twice.
+    """
+    return REACH * math.sqrt(float((d**2).mean()) / n)
 
 
 def measured_twice(
@@ -238,8 +246,9 @@ def below_noise(evidence: Evidence, noise: Noise | None, metric: Metric) -> str:
     difference = float(np.mean([after[id] - before[id] for id in after]))
     if noise.floor is None or abs(difference) >= noise.floor:
         return ""
+    what = "" if metric.decomposes else " in item scores"
     return (
-        f"the difference of {difference:+.3f} is below the noise floor: the same prompt asked twice on "
+        f"the difference of {difference:+.3f}{what} is below the noise floor: the same prompt asked twice on "
         f"{noise.n} items differs by up to {noise.floor:.3f}"
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 import promptology as pt
 from promptology.data.items import digest
 from promptology.errors import TooManyMissing, UsageError
 from promptology.evidence.fitting import run_spec
-from promptology.evidence.guards import Guards, Noise, Size, lines, noise_of, too_long
+from promptology.evidence.guards import Guards, Noise, Size, floor_of, lines, noise_of, too_long
 from promptology.evidence.luck import Selection
 from promptology.evidence.measuring import measure
 from promptology.methods.registry import create
@@ -133,6 +134,18 @@ def test_lines_of_noise():
         "search's best 0.85 on 50 items, best of 100: about 0.14 of that is luck; corrected 0.71; sealed test 0.70"
     ]
     assert lines(Guards().to_json()) == []
+
+
+def test_the_floor_holds_in_95_of_100_cases():
+    rng = np.random.default_rng(0)
+    chance = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], 300)  # of being right, item by item: some are sure, some waver
+
+    def scores():
+        return (rng.random(300) < chance).astype(float)
+
+    passed = [abs(np.mean(scores() - scores())) <= floor_of(scores()[:150] - scores()[:150], 300) for _ in range(2000)]
+    assert np.mean(passed) == pytest.approx(0.95, abs=0.02)
+    assert floor_of(np.array([1.0, 0, -1, 0]), 50) == pytest.approx(1.96 * 0.1)
 
 
 def test_a_difference_below_the_noise_is_called_so(colours):
