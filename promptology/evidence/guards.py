@@ -293,9 +293,10 @@ def lines(guards: Mapping[str, Any]) -> list[str]:
         said.append(f"noise floor {noise['note']}" if noise["note"] else noise_line(noise))
     if chosen := guards.get("selection"):
         end = "" if chosen["sealed"] is None else f"; sealed test {chosen['sealed']:.2f}"
+        part = f"about {chosen['luck']:.2f}" if chosen["luck"] >= 0.005 else "hardly any"
         said.append(
             f"search's best {chosen['best']:.2f} on {chosen['items']} items, best of {chosen['candidates']}: "
-            f"about {chosen['luck']:.2f} of that is luck; corrected {chosen['corrected']:.2f}{end}"
+            f"{part} of that is luck; corrected {chosen['corrected']:.2f}{end}"
         )
     return said
 

@@ -52,7 +52,7 @@ def test_fit_prints_noise_and_luck(cli, folder):
     assert "note: noise floor: asked again, " in done.stdout
     assert "of 12 items scored differently" in done.stdout
     assert "note: search's best " in done.stdout
-    assert "on 12 items, best of 5: about 0." in done.stdout
+    assert "on 12 items, best of 5: " in done.stdout
     assert "--noise-floor 20" not in done.stdout
     doc = json.loads(cli(*FIT, *SEARCH, "--noise-floor", 12, "--json", cwd=folder).stdout)
     guards = doc["arms"][0]["guards"]

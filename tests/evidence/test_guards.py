@@ -133,6 +133,8 @@ def test_lines_of_noise():
     assert lines(best.to_json()) == [
         "search's best 0.85 on 50 items, best of 100: about 0.14 of that is luck; corrected 0.71; sealed test 0.70"
     ]
+    sure = Guards(selection=Selection(9, 50, 0.8, 0.004, 0.796))
+    assert "best of 9: hardly any of that is luck; corrected 0.80" in lines(sure.to_json())[0]
     assert lines(Guards().to_json()) == []
 
 
