@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, apply, attach, compare, evaluate, fit, load
+    from promptology.api import Comparison, Evaluation, Result, advise, apply, attach, compare, evaluate, fit, load
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from promptology.prompts.learned import Learned
 
 _HOME = {
-    "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "attach", "compare", "evaluate", "fit", "load"),
+    "promptology.api": (
+        "Comparison",
+        "Evaluation",
+        "Result",
+        "advise",
+        "apply",
+        "attach",
+        "compare",
+        "evaluate",
+        "fit",
+        "load",
+    ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
@@ -81,6 +92,7 @@ __all__ = [
     "Task",
     "TemplateSearch",
     "__version__",
+    "advise",
     "apply",
     "attach",
     "compare",

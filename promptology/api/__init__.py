@@ -1,5 +1,6 @@
-"""The public calls: evaluate, fit, compare, apply, load, attach."""
+"""The public calls: evaluate, fit, compare, apply, load, attach, advise."""
 
+from promptology.api.advising import advise
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
@@ -12,6 +13,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Result",
+    "advise",
     "apply",
     "attach",
     "compare",
