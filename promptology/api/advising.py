@@ -14,6 +14,7 @@ from promptology.data.task import Task
 from promptology.errors import PromptologyError, UsageError
 from promptology.evidence.documents import model_entry, task_entry
 from promptology.evidence.fitting import roles_of
+from promptology.evidence.measuring import shuffled
 from promptology.evidence.protocols import choosing_items
 from promptology.evidence.report import format_cost
 from promptology.evidence.statistics import POWER, items_needed
@@ -64,7 +65,7 @@ def advise(
     lacking = [e for e in entries if e["lacks"]]
     if all(e["learns"] == "nothing" for e in fitting):
         raise UsageError(_nothing(task, model, lacking))
-    measured = _measured(task, model, fitting, limits, options) if measure else None
+    measured = _measured(task, model, helpers, fitting, limits, options) if measure else None
     return {
         "task": {**task_entry(task), "labelled": labelled(task), "output": task.signature.output},
         "model": {**model_entry(model), "offers": list(offers(model))},
@@ -283,24 +284,30 @@ def _learning(entry: Mapping[str, Any]) -> str:
 
 
 def _measured(
-    task: Task, model: Any, fitting: Sequence[Mapping[str, Any]], budget: Any, options: Mapping[str, Any]
-) -> dict[str, Any] | None:
+    task: Task,
+    model: Any,
+    helpers: Mapping[str, Any],
+    fitting: Sequence[Mapping[str, Any]],
+    budget: Any,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the scores of the plain prompt and a linear probe on validation items, which stand in for the test."""
-    items = [i for i in task.validation if i.labelled][:MEASURED]
+    items = shuffled([i for i in task.validation if i.labelled], task)[:MEASURED]
     methods = [name for name in (PLAIN, PROBE) if any(e["method"] == name for e in fitting)]
     if not items or not methods:
         raise UsageError(
             f"nothing to measure: task {task.name!r} has no labelled validation items; leave --measure out"
         )
     small = Task(
-        [i for i in task.train if i.labelled][:TRAINED],
+        shuffled([i for i in task.train if i.labelled], task)[:TRAINED],
         [],
         items,
         signature=task.signature,
         metric=task.metric,
         name=f"{task.name} (validation)",
     )
-    arms = compare(small, model, methods, budget=budget, **options).document["arms"]
+    judge = {role: helper for role, helper in helpers.items() if role == "judge"}
+    arms = compare(small, model, methods, helpers=judge, budget=budget, **options).document["arms"]
     kept = ("method", "score", "difference", "p", "verdict", "learning", "evidence")
     return {"items": len(items), "arms": [{name: arm[name] for name in kept} for arm in arms]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +37,6 @@ def advise(
 ) -> None:
     """Advise on methods."""
     from promptology import api
-    from promptology.evidence.report import format_cost
 
     shared.refuse_ray("advise")
     task, model = shared.load(), shared.open(shared.model)
@@ -53,8 +52,10 @@ def advise(
         measure=measure,
         **shared.options(),
     )
-    if shared.json:
-        return out_json(found)
+    out_json(found) if shared.json else _show(found)
+
+
+def _show(found: Mapping[str, Any]) -> None:
     labelled = ", ".join(f"{n:,} {split}" for split, n in found["task"]["labelled"].items() if n) or "none"
     classes = len(found["task"]["classes"])
     out(f"task    {found['task']['name']}: labelled items: {labelled}" + (f"; {classes} classes" if classes else ""))
@@ -62,13 +63,9 @@ def advise(
     out(f"budget  {found['budget']}" + ("" if found["budget_given"] else " (default)") + "\n")
     for note in found["notes"]:
         _say(note, "")
-    rows = [["", "method", "learns", "learning", "covered", "recorded claims"]]
     fitting = [m for m in found["methods"] if not m["lacks"]]
-    for n, method in enumerate(fitting, 1):
-        cost = "not predicted" if method["learning"] is None else format_cost(method["learning"])
-        rows.append([f"{n}", method["method"], method["learns"], cost, _covered(method), _claims(method)])
     out("")
-    for line in columns(rows):
+    for line in columns(_rows(fitting)):
         out(line)
     out(f"\nin the order of: {found['order']}")
     for method in fitting:
@@ -85,6 +82,16 @@ def advise(
         names = ", ".join(note["method"] for note in notes)
         sources = notes[0]["source"] if len(notes) == 1 else f"their {notes[0]['source'].partition(' ')[0]}s"
         _say({"text": f"{names}: {text}", "source": sources}, "  ")
+
+
+def _rows(fitting: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    from promptology.evidence.report import format_cost
+
+    rows = [["", "method", "learns", "learning", "covered", "recorded claims"]]
+    for n, method in enumerate(fitting, 1):
+        cost = "not predicted" if method["learning"] is None else format_cost(method["learning"])
+        rows.append([f"{n}", method["method"], method["learns"], cost, _covered(method), _claims(method)])
+    return rows
 
 
 def _say(note: Mapping[str, str], indent: str) -> None:

@@ -106,6 +106,12 @@ def test_without_labels_only_methods_without_labels():
     assert found["task"]["labelled"] == {"train": 0, "validation": 0, "test": 0}
 
 
+def test_a_judge_needs_no_labels():
+    task = pt.Task(unlabeled=[f"write about {n}" for n in range(20)], test=["one", "two"], metric="judge", name="notes")
+    fits, lacks = split(pt.advise(task, never, budget="9000000calls"))
+    assert set(fits) == {"manual", "opro", "spo"} and "few-shot" in lacks
+
+
 def test_nothing_that_learns_fits():
     task = pt.Task([], [], ["one"], unlabeled=["two"], classes=["a", "b"], name="bare")
     with pytest.raises(UsageError) as raised:
