@@ -54,6 +54,8 @@ def run(session: Session) -> None:
         f"settings were fixed on other generated tables: CAPO's race at alpha {SETTINGS['alpha']}, blocks of "
         f"{SETTINGS['block']}; the pruner at its p of {SETTINGS['p']}, asked after every {SETTINGS['every']} items "
         f"from {SETTINGS['startup']} on; ours as they come",
+        "nothing is timed: other work on the machine does not matter; the pruner is shown its trials' items in random "
+        "order, and a pruned trial counts with its mean so far, as its documentation has it",
         "paired race: ours with the exact test, which promises not to lose the truly best prompt and pays for it",
         "reviews, tickets: 64 wordings on MiniLM, labelled training and validation items; what was not drawn is the "
         "measure of a wording",
