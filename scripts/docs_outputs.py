@@ -18,7 +18,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,66 +64,98 @@ def arguments(command: str) -> list[str]:
     return shlex.split(command.replace("\\\n", " "), comments=True)
 
 
-def rerun(page: str, url: str, files: dict[str, str]) -> str:
+def rerun(page: str, url: str, files: Mapping[str, str]) -> str:
     """Return a page with the outputs that its marked examples have now. `url`: of the simulated model."""
     with tempfile.TemporaryDirectory(prefix="promptology-docs-") as name, contextlib.chdir(name):
         for path, text in files.items():
             Path(path).write_text(text, encoding="utf-8")
-        home, space = Path(name, "home"), {"__name__": "__docs__"}
-        with _environment(home):
-            return FENCE.sub(lambda found: _again(found, url, home, space), page)
+        with _environment(Path(name)):
+            session = Session(Path(name), url, {"__name__": "__docs__"})
+            return FENCE.sub(session.again, page)
 
 
-def _again(found: re.Match[str], url: str, home: Path, space: dict[str, Any]) -> str:
-    body, more = found["body"], found["more"]
-    if title := re.search(r'title="([^"]+)"', more):
-        Path(title[1]).parent.mkdir(parents=True, exist_ok=True)
-        Path(title[1]).write_text(body, encoding="utf-8")
-    if not found["mark"]:
-        return found[0]
-    shown = f"<!-- {found['mark']} -->\n```{found['language']}{more}\n"
-    if found["language"] == "python":
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-            exec(compile(body.replace(SERVED, url), "<docs>", "exec"), space)
-        printed = _cleaned(out.getvalue(), url, home)
-        return f"{shown}{body}```" + (f'\n\n```text title="output"\n{printed}```' if printed else "")
-    for step in steps(body):
-        printed = _cut(_cleaned(_run(step.command.replace(SERVED, url)), url, home), step.printed)
-        shown += f"$ {step.command}\n{printed}"
-    return f"{shown}```"
+@dataclass
+class Session:
+    """The examples of one page. `names`: of its Python code; `installed`: whether it installed a package."""
+
+    folder: Path
+    url: str
+    names: dict[str, Any]
+    installed: bool = False
+
+    def again(self, found: re.Match[str]) -> str:
+        """Return a block with what its commands print now; a block with a title becomes a file."""
+        body, more = found["body"], found["more"]
+        if title := re.search(r'title="([^"]+)"', more):
+            Path(title[1]).parent.mkdir(parents=True, exist_ok=True)
+            Path(title[1]).write_text(body, encoding="utf-8")
+        if not found["mark"]:
+            return found[0]
+        shown = f"<!-- {found['mark']} -->\n```{found['language']}{more}\n"
+        if found["language"] == "python":
+            printed = self.cleaned(_printed(lambda: exec(compile(self.here(body), "<docs>", "exec"), self.names))[0])
+            return f"{shown}{body}```" + (f'\n\n```text title="output"\n{printed}```' if printed else "")
+        for step in steps(body):
+            printed = _cut(self.cleaned(self.run(self.here(step.command))), step.printed)
+            shown += f"$ {step.command}\n{printed}"
+        return f"{shown}```"
+
+    def run(self, command: str) -> str:
+        """Return what a command prints on standard output. Ours run in this process, which imports torch but once."""
+        words = arguments(command)
+        if words[:2] == ["pip", "install"]:
+            install(Path(words[2]), self.folder / "site")
+            self.installed = True
+            return ""
+        if words[0] != "promptology":
+            return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+        if self.installed:  # what this process found of packages before, it would not look for again
+            ours = [sys.executable, "-m", *words]
+            return subprocess.run(ours, capture_output=True, text=True, check=True).stdout
+        from promptology.cli.app import run
+
+        argv, sys.argv = sys.argv, words
+        try:
+            out, said, code = _printed(lambda: run(words[1:]))
+        finally:
+            sys.argv = argv
+        if code:
+            raise RuntimeError(f"{command}\nended with {code}: {said[-2000:]}")
+        return out
+
+    def here(self, text: str) -> str:
+        """Return a text with the address that the simulated model really has."""
+        return text.replace(SERVED, self.url)
+
+    def cleaned(self, text: str) -> str:
+        """Return an output without what is peculiar to this session."""
+        text = text.replace(str(self.folder / "home"), HOME).replace(self.url, SERVED)
+        return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
-def _run(command: str) -> str:
-    """Return what a command prints on standard output; ours run in this process, which imports torch but once."""
-    words = arguments(command)
-    if words[0] != "promptology":
-        return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
-    if words[1] == "simulate":
-        return ""
-    from promptology.cli.app import run
-
-    out, said, argv = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = words
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
-            code = run(words[1:])
-    finally:
-        sys.argv = argv
-    if code:
-        raise RuntimeError(f"{command}\nended with {code}: {said.getvalue()[-2000:]}")
-    return out.getvalue()
+def _printed(call: Callable[[], Any]) -> tuple[str, str, Any]:
+    out, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+        code = call()
+    return out.getvalue(), said.getvalue(), code
 
 
-def _cleaned(text: str, url: str, home: Path) -> str:
-    text = text.replace(str(home), HOME).replace(url, SERVED).replace(url.removeprefix("http://"), SERVED[7:])
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+def install(package: Path, site: Path) -> None:
+    """Install a package into a folder, built from its pyproject.toml as pip would, with no network."""
+    from hatchling.build import build_wheel
+
+    wheels = site.with_name("wheels").resolve()
+    with contextlib.chdir(package):
+        wheel = build_wheel(str(wheels))
+    zipfile.ZipFile(wheels / wheel).extractall(site)
 
 
 def _cut(printed: str, before: str) -> str:
     """Cut what was printed where the page cut it."""
     lines = before.splitlines()
-    return "".join(f"{line}\n" for line in [*printed.splitlines()[: len(lines) - 1], "..."]) if "..." in lines else printed
+    return (
+        "".join(f"{line}\n" for line in [*printed.splitlines()[: len(lines) - 1], "..."]) if "..." in lines else printed
+    )
 
 
 def masked(page: str) -> str:
@@ -142,15 +176,17 @@ def masked(page: str) -> str:
 
 
 @contextlib.contextmanager
-def _environment(home: Path) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(PROMPTOLOGY_HOME=str(home), PATH=f"{Path(sys.executable).parent}{os.pathsep}{before['PATH']}")
+def _environment(folder: Path) -> Iterator[None]:
+    """Let commands find this package, what a page installs and its files, and keep runs in a store of their own."""
+    before, path = dict(os.environ), list(sys.path)
+    os.environ["PROMPTOLOGY_HOME"] = str(folder / "home")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), str(ROOT)])
     os.environ.pop("PROMPTOLOGY_STORE", None)
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path[:] = path
         os.environ.clear()
         os.environ.update(before)
 
@@ -174,9 +210,9 @@ def simulated() -> Iterator[str]:
 
 def main(paths: list[str]) -> None:
     """Write the outputs of the pages anew."""
-    import docs_hook
+    import docs_pages
 
-    files = {"messages.csv": docs_hook.messages()}
+    files = {"messages.csv": docs_pages.messages()}
     with simulated() as url:
         for path in map(Path, paths):
             path.write_text(rerun(path.read_text(encoding="utf-8"), url, files), encoding="utf-8")

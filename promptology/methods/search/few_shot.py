@@ -1,7 +1,7 @@
 """Few-shot prompting: labelled examples in front of the question (Brown et al. 2020, arXiv:2005.14165).
 
-    D <- k training items, drawn in turn from each class
-    return start + D in random order
+D <- k training items, drawn in turn from each class
+return start + D in random order
 """
 
 from __future__ import annotations
