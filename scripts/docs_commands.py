@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from docs_methods import fence, prose, table
+from docs_text import fence, prose, table
 
 HEAD = """# Command line
 
-Made from the help of the commands themselves; `promptology COMMAND --help` says the same. Results go to standard output,
-notes and progress to standard error. Every command that prints a result takes `--json`.
+Made from the help of the commands; `promptology COMMAND --help` says the same. Results go to standard output, notes and
+progress to standard error. Every command that prints a result takes `--json`.
 
 | exit code | meaning |
 | --- | --- |

@@ -9,22 +9,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
+# mkdocs looks for neither: what stands beside this file, and the package of this checkout.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
-import docs_methods  # (the path above is that of this folder and of the package)
-import docs_pages
+import docs_methods  # noqa: E402
+import docs_pages  # noqa: E402
+
+from promptology.errors import PromptologyError  # noqa: E402
 
 OVERVIEW = {"Overview": "methods/index.md"}
 
 
 def on_config(config: Any) -> Any:
     """Put the pages of the methods into the nav, and leave out pages that are not there yet."""
+    try:
+        made = set(docs_pages.generated())
+    except PromptologyError as error:  # the claims were altered, say
+        raise PluginError(f"the docs cannot be made: {error}") from None
     sections = [
         {docs_methods.TITLES[family]: [{card.slug: f"methods/{card.slug}.md"} for card in cards]}
         for family, cards in docs_methods.families(docs_methods.cards()).items()
     ]
-    config.nav = _kept(config.nav, Path(config.docs_dir), set(docs_pages.generated()), sections)
+    config.nav = _kept(config.nav, Path(config.docs_dir), made, sections)
     return config
 
 

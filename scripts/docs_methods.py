@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import inspect
 import json
 import re
 import sys
 import textwrap
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from docs_text import fence, prose, table
 
 from promptology.methods.registry import FAMILIES, Card, catalogue, setting_help
 from promptology.models.access import verb
@@ -25,20 +25,19 @@ TITLES = {
     "strategies": "Prompting strategies",
 }
 FAMILY = {
-    "search": "The prompt stays readable: an instruction, demonstrations, or the wording of labels. Most ask only for a "
-    "model that answers.",
+    "search": "The prompt stays readable: an instruction, demonstrations, or the wording of labels. Most ask for no "
+    "more than a model that answers.",
     "soft": "The prompt is numbers inside the model, or on top of its vectors. The model stays frozen.",
-    "weights": "Weights move, in a copy or beside the model. They are here as reference arms, to show what a prompt leaves "
-    "on the table.",
+    "weights": "Weights move, in a copy or beside the model: reference arms, to show what a prompt leaves to gain.",
 }
 ACCESS = {
     "generates": "writes text: a chat endpoint, a Python function, a language model in this process",
-    "scores": "gives the log-probability of a text it is shown: a completions endpoint that echoes them, a language model "
-    "in this process",
+    "scores": "gives the log-probability of a text it is shown: a completions endpoint that echoes them, or a language "
+    "model in this process",
     "embeds": "turns text into vectors: `minilm`, an encoder, a Python function",
-    "differentiable": "lets gradients reach its inputs, while its weights stay as they are: a transformers model in this "
-    "process",
-    "trainable": "has weights that a copy may move; the model itself stays as it is: a transformers model in this process",
+    "differentiable": "lets gradients reach its inputs, while its weights stay as they are: a transformers model in "
+    "this process",
+    "trainable": "has weights that a copy may move, while it stays as it is: a transformers model in this process",
 }
 ROLES = {
     "model": "does the task",
@@ -94,11 +93,11 @@ they are the bar for everything else. [Compare fairly](../cookbook/compare.md) s
 What a method may ask of a model. A model often offers several; one in this process offers most of them."""
 
 
-def page(card: Card, claims: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page of a method. `claims`: the rows of its paper's announced effects."""
+def page(card: Card, claims: Sequence[str]) -> str:
+    """Return the page of a method. `claims`: what it says of its paper's announced effects."""
     title, *rest = blocks(inspect.getdoc(sys.modules[card.cls.__module__]) or "")
     parts = [f"---\nhide: [toc]\n---\n\n# {card.slug}", prose(card.help), facts(card), "## How it works", title, *rest]
-    parts += ["## Settings", settings(card), "## Try it", *example(card), "## What the paper announces", *shown(claims)]
+    parts += ["## Settings", settings(card), "## Try it", *example(card), "## What the paper announces", *claims]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -153,65 +152,21 @@ def example(card: Card) -> list[str]:
         given = f"    settings={{{card.settings[0].name!r}: {value!r}}},\n".replace("'", '"')
     else:
         lines[0] += f" --budget {budget}"
-    code = (
-        f'import promptology as pt\n\ntask = pt.load_task("{task}")\nresult = pt.fit(\n    task,\n    pt.model("{model}"),\n'
-        f'    "{card.slug}",\n{given}    budget="{budget}",\n)\nprint(result.evidence)'
-    )
+    code = f"""import promptology as pt
+
+task = pt.load_task("{task}")
+result = pt.fit(
+    task,
+    pt.model("{model}"),
+    "{card.slug}",
+{given}    budget="{budget}",
+)
+print(result.evidence)"""
     about = {
         "generates": "With the simulated chat model, which runs here, costs nothing and needs no network:",
         "embeds": "With MiniLM, which comes with the extra `demo`:",
     }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
     return [about, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
-
-
-def announced() -> dict[str, list[dict[str, Any]]]:
-    """Return the announced effects by method, each with its last recorded verdict where one is there."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    folder = importlib.resources.files("promptology.claims") / "announced"
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
-        if path.name.endswith(".toml"):
-            for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("claim", []):
-                found.setdefault(entry["method"], []).append(entry)
-    return found
-
-
-def shown(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return announced effects as Markdown; one that was not measured says so."""
-    if not claims:
-        return ["No effect of this method is on the list of effects that are measured again."]
-    rows = [
-        (
-            f"`{claim['id']}`",
-            prose(claim["says"]),
-            prose(claim["metric"]),
-            f"`{claim['rule']}`",
-            prose(claim.get("verdict") or "not measured yet"),
-        )
-        for claim in claims
-    ]
-    return [
-        "Fixed before any code, and measured here on small models with equal budgets for all arms.",
-        table(("claim", "announced", "measured by", "rule", "verdict"), rows),
-    ]
-
-
-def prose(text: str) -> str:
-    """Return plain text as Markdown that shows it as it is; what stands in backticks stays code, papers become links."""
-    parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
-    shown = "".join(part if part.startswith("`") else re.sub(r"([\\*_\[\]<>#])", r"\\\1", part) for part in parts)
-    linked = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", shown)
-    return re.sub(r"^(\d+)([.)] )", r"\1\\\2", linked)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; cells are Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def fence(language: str, text: str) -> str:
-    """Return text as a block of code."""
-    return f"```{language}\n{text.rstrip()}\n```"
 
 
 def _needs(card: Card) -> str:

@@ -153,9 +153,9 @@ def install(package: Path, site: Path) -> None:
 def _cut(printed: str, before: str) -> str:
     """Cut what was printed where the page cut it."""
     lines = before.splitlines()
-    return (
-        "".join(f"{line}\n" for line in [*printed.splitlines()[: len(lines) - 1], "..."]) if "..." in lines else printed
-    )
+    if "..." not in lines:
+        return printed
+    return "".join(f"{line}\n" for line in [*printed.splitlines()[: len(lines) - 1], "..."])
 
 
 def masked(page: str) -> str:

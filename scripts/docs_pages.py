@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import functools
 import io
+from pathlib import Path
 
+import docs_claims
 import docs_commands
 import docs_methods
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @functools.cache
 def generated() -> dict[str, str]:
     """Return the generated files by their path in the docs folder."""
-    cards, claims = docs_methods.cards(), docs_methods.announced()
-    pages = {f"methods/{slug}.md": docs_methods.page(card, claims.get(slug, ())) for slug, card in cards.items()}
+    cards, linked = docs_methods.cards(), (DOCS / "claims.md").is_file()
     return {
         "methods/index.md": docs_methods.overview(cards),
-        **pages,
+        **{f"methods/{slug}.md": docs_methods.page(c, docs_claims.sections(slug, linked)) for slug, c in cards.items()},
         "cli.md": docs_commands.reference(),
         "cookbook/messages.csv": messages(),
     }

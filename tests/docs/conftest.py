@@ -1,4 +1,4 @@
-"""What the tests of the docs share: the scripts that make them, and the pages as they are written and as they are made."""
+"""What the tests of the docs share: the scripts that make them, and all pages, written and made."""
 
 from __future__ import annotations
 
