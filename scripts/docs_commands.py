@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 from docs_text import fence, prose, table
+
+import promptology.cli
+from promptology.cli.app import app
+from promptology.cli.options import Common
 
 HEAD = """# Command line
 
@@ -28,12 +34,8 @@ The grammar is the same for all three: what to learn on, what to ask, and how mu
 
 def reference() -> str:
     """Return the page."""
-    from promptology.cli import catalogue, fitting, runs, saved, serving, zoo  # noqa: F401  (registers the commands)
-    from promptology.cli.app import app
-    from promptology.cli.options import Common
-
     common = {field.name for field in dataclasses.fields(Common)}
-    commands = flat(typer.main.get_command(app), "promptology")
+    commands = flat(root(), "promptology")
     shared = next(command for name, command in commands if name == "promptology fit")
     parts = [HEAD, SHARED, options([p for p in shared.params if p.name in common], "promptology fit", shared)]
     for name, command in commands:
@@ -43,6 +45,13 @@ def reference() -> str:
             parts.append("Takes the [options above](#options-of-evaluate-fit-and-compare), and these:")
         parts.append(options(own, name, command))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def root() -> Any:
+    """Return the command line with all of its commands; importing a file of the package registers those in it."""
+    for file in pkgutil.iter_modules(promptology.cli.__path__):
+        importlib.import_module(f"promptology.cli.{file.name}")
+    return typer.main.get_command(app)
 
 
 def flat(group: Any, name: str) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What mkdocs asks for while it builds: pages made from the code, and a nav that holds what is there.
+"""What mkdocs asks for while it builds: pages that are made from the code, and their place in the nav.
 
 Nothing that is made here is kept in the repository, and nothing needs torch, a model or a network.
 """
@@ -23,16 +23,14 @@ OVERVIEW = {"Overview": "methods/index.md"}
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages of the methods into the nav, and leave out pages that are not there yet."""
+    """Put the pages of the methods into the nav, by family, behind their overview."""
     try:
-        made = set(docs_pages.generated())
+        docs_pages.generated()
     except PromptologyError as error:  # the claims were altered, say
         raise PluginError(f"the docs cannot be made: {error}") from None
-    sections = [
-        {docs_methods.TITLES[family]: [{card.slug: f"methods/{card.slug}.md"} for card in cards]}
-        for family, cards in docs_methods.families(docs_methods.cards()).items()
-    ]
-    config.nav = _kept(config.nav, Path(config.docs_dir), made, sections)
+    (methods,) = [pages for section in config.nav for pages in section.values() if OVERVIEW in pages]
+    for family, cards in docs_methods.families(docs_methods.cards()).items():
+        methods.append({docs_methods.TITLES[family]: [{card.slug: f"methods/{card.slug}.md"} for card in cards]})
     return config
 
 
@@ -41,15 +39,3 @@ def on_files(files: Any, config: Any) -> Any:
     for path, text in docs_pages.generated().items():
         files.append(File.generated(config, path, content=text))
     return files
-
-
-def _kept(nav: list[Any], docs: Path, made: set[str], sections: list[Any]) -> list[Any]:
-    kept: list[Any] = []
-    for entry in nav:
-        (title, target), *_ = entry.items()
-        if isinstance(target, list):
-            inner = _kept(target, docs, made, sections)
-            kept.append({title: [*inner, *sections] if OVERVIEW in inner else inner})
-        elif target in made or (docs / target).is_file():
-            kept.append(entry)
-    return kept

@@ -5,22 +5,19 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from pathlib import Path
 
 import docs_claims
 import docs_commands
 import docs_methods
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-
 
 @functools.cache
 def generated() -> dict[str, str]:
     """Return the generated files by their path in the docs folder."""
-    cards, linked = docs_methods.cards(), (DOCS / "claims.md").is_file()
+    cards = docs_methods.cards()
     return {
         "methods/index.md": docs_methods.overview(cards),
-        **{f"methods/{slug}.md": docs_methods.page(c, docs_claims.sections(slug, linked)) for slug, c in cards.items()},
+        **{f"methods/{slug}.md": docs_methods.page(c, docs_claims.sections(slug)) for slug, c in cards.items()},
         "cli.md": docs_commands.reference(),
         "cookbook/messages.csv": messages(),
     }

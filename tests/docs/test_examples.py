@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 import promptology as pt
-from promptology.cli import catalogue, fitting, runs, saved, serving, zoo  # noqa: F401  (registers the commands)
-from promptology.cli.app import ClickError, app
+from promptology.cli.app import ClickError
 from promptology.cli.options import assignments, prices
 from promptology.methods.registry import catalogue as methods
 from promptology.methods.registry import create
@@ -22,12 +20,16 @@ from promptology.run.budget import Budget
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md") if "<!-- run" in path.read_text())
-PLACEHOLDERS = {"METHOD", "RUN", "PROMPT", "FOLDER", "COMMAND"}
 
 
-def parse(words):
+@pytest.fixture(scope="session")
+def root(script):
+    return script("docs_commands").root()
+
+
+def parse(root, words):
     """Parse a command as the command line would, without running it; return its name and the values of its options."""
-    command, name = typer.main.get_command(app), words[0]
+    command, name = root, words[0]
     rest = list(words[1:])
     while hasattr(command, "commands"):
         if rest[0] not in command.commands:
@@ -37,12 +39,12 @@ def parse(words):
     return name, command.make_context(name, rest).params
 
 
-def check(words):
+def check(root, words):
     """Check a command down to the names and settings of its methods, its budget and its prices."""
     if words[1].startswith("-"):
         assert words[1:] in (["--version"], ["--help"]), words
         return
-    name, values = parse(words)
+    name, values = parse(root, words)
     given = values.get("method") or []
     if name in ("promptology fit", "promptology compare"):
         slugs = [given] if isinstance(given, str) else [slug for text in given for slug in text.split(",")]
@@ -75,7 +77,7 @@ def commands(page, outputs):
     return found
 
 
-def test_every_command_is_of_the_real_grammar(pages, script):
+def test_every_command_is_of_the_real_grammar(pages, script, root):
     outputs = script("docs_outputs")
     found = {name: commands(page, outputs) for name, page in pages.items()}
     assert sum(map(len, found.values())) > 80
@@ -84,7 +86,7 @@ def test_every_command_is_of_the_real_grammar(pages, script):
     for name, there in found.items():
         for words in there:
             try:
-                check(words)
+                check(root, words)
             except (ClickError, LookupError, pt.PromptologyError) as error:
                 pytest.fail(f"{name}: {' '.join(words)}: {getattr(error, 'message', error)}")
 
@@ -103,10 +105,10 @@ def test_every_command_is_of_the_real_grammar(pages, script):
         "promptology zoo bild word-mlm",
     ],
 )
-def test_a_wrong_command_would_be_found(script, line):
+def test_a_wrong_command_would_be_found(script, root, line):
     (words,) = commands(f"```console\n$ {line}\n```\n", script("docs_outputs"))
     with pytest.raises((ClickError, LookupError, pt.PromptologyError)):
-        check(words)
+        check(root, words)
 
 
 def test_python_is_python_and_its_names_are_there(pages, script):
