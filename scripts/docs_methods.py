@@ -96,7 +96,7 @@ What a method may ask of a model. A model often offers several; one in this proc
 def page(card: Card, claims: Sequence[str]) -> str:
     """Return the page of a method. `claims`: what it says of its paper's announced effects."""
     title, *rest = blocks(inspect.getdoc(sys.modules[card.cls.__module__]) or "")
-    parts = [f"---\nhide: [toc]\n---\n\n# {card.slug}", prose(card.help), facts(card), "## How it works", title, *rest]
+    parts = [f"# {card.slug}", prose(card.help), facts(card), "## How it works", title, *rest]
     parts += ["## Settings", settings(card), "## Try it", *example(card), "## What the paper announces", *claims]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -147,7 +147,7 @@ def test_pseudo_code_is_shown_as_it_is_written(script):
     title, code, rest = script("docs_methods").blocks(header)
     assert title == "One: a title, [arXiv:2502.06855](https://arxiv.org/abs/2502.06855)."
     assert code == "```text\nP* <- start\n  a | b\n```"
-    assert rest == r"Then P\* \< Q\_1, see `text` and \[3\]."
+    assert rest == r"Then P\* &lt; Q\_1, see `text` and \[3\]."
 
 
 def test_the_command_line_is_there_as_a_whole(site):
