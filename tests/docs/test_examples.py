@@ -168,22 +168,30 @@ def test_what_may_differ_is_left_out_and_nothing_else(script):
 
 @pytest.mark.parametrize("slug", [s for s, c in methods().items() if c.cls.__module__.startswith("promptology.")])
 def test_the_example_of_each_method_runs(script, slug, tmp_path, monkeypatch, capsys):
+    outputs = script("docs_outputs")
     page = script("docs_pages").generated()[f"methods/{slug}.md"]
-    (words,) = [w for w in commands(page, script("docs_outputs")) if w[1] == "fit"]
-    at = words.index("--model") + 1
-    if not words[at].startswith("simulated"):
+    (words,) = [w for w in commands(page, outputs) if w[1] == "fit"]
+    (code,) = [block["body"] for block in outputs.FENCE.finditer(page) if block["language"] == "python"]
+    model, budget = (words.index(option) + 1 for option in ("--model", "--budget"))
+    if not words[model].startswith("simulated"):
         pytest.importorskip("torch", reason="torch is not installed, so examples with a local model are not run")
-    # The same command with less to spend, and with an encoder of a tenth of the size, which a long start does not fit.
-    if words[at] == "minilm":
-        words[at] = "zoo:word-t5"
-        words += ["--missing", "0.5"]
-    words[words.index("--budget") + 1] = "40calls" if words[at].startswith("simulated") else "700passes"
+    # The same with less to spend, and with an encoder of a tenth of the size.
+    less = "40calls" if words[model].startswith("simulated") else "700passes"
+    code, words[budget] = code.replace(words[budget], less), less
+    if words[model] == "minilm":
+        code = code.replace("minilm", "zoo:word-t5").replace(
+            "budget", 'prompt="{label}", readout="nearest-label", budget'
+        )
+        words[model] = "zoo:word-t5"
+        words += ["--prompt", "{label}", "--readout", "nearest-label"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", words)
     from promptology.cli.app import run
 
     assert run(words[1:]) == 0, capsys.readouterr().err
     assert f"\n{slug} " in capsys.readouterr().out
+    exec(compile(code, slug, "exec"), {})
+    assert re.search(r"^(accuracy: 0\.\d+ -> |start|not measured)", capsys.readouterr().out, re.M)
 
 
 def test_the_method_of_the_tutorial_keeps_the_contract(script, tmp_path):
