@@ -36,8 +36,8 @@ def paired_race(
     The probability that the truly best candidate is dropped at any time is at most `alpha`: each test is one-sided at
     alpha / ((K - 1) * looks), since at each look the best of K candidates meets one of K - 1 others. Tests: the exact
     sign test (McNemar) where both have only scores of 0 and 1, else the paired t-test. Missing answers: a pair counts
-    only where both answered; see also `Race`. This promise has its price: of a close field sequential halving keeps
-    as good a candidate for fewer scores, without the promise.
+    only where both answered; see also `Race`. This promise has its price: of a close field sequential halving and
+    `ucb_race` keep as good a candidate for fewer scores, without the promise.
     """
 
     def looked(alive: list[int], values: Table) -> None:
