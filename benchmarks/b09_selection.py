@@ -50,7 +50,7 @@ def run(session: Session) -> None:
         measure(session, task, [drawn(scores, seed) for seed in range(session.repeats)])
     session.notes += [
         f"regret: points of accuracy below the best of the {PROMPTS}; equal: at most {EQUAL:g} more on average; "
-        f"intervals over {session.repeats} tables, the same for all rules",
+        f"figures are means over {session.repeats} tables, the same for all rules",
         f"settings were fixed on other generated tables: CAPO's race at alpha {SETTINGS['alpha']}, blocks of "
         f"{SETTINGS['block']}; the pruner at its p of {SETTINGS['p']}, asked after every {SETTINGS['every']} items "
         f"from {SETTINGS['startup']} on; ours as they come",
