@@ -68,6 +68,7 @@ class Result:
     history: list[dict[str, Any]]
     warnings: tuple[str, ...]
     elapsed: float
+    lineage: dict[str, Any] = field(default_factory=dict, repr=False)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
     _helpers: Mapping[str, Any] = field(default_factory=dict)
@@ -267,6 +268,7 @@ def _run(
         run.history,
         (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter)),
         meter.elapsed,
+        run.lineage.to_json(choice.learned),
         _model=models["model"],
         _helpers=models,
     )
