@@ -96,7 +96,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for (kind, step, name), points in sorted(
         series.items(), key=lambda pair: (order.index(pair[0][2]) if pair[0][2] in order else 0, -len(pair[1]))
     ):
-        if kind not in found and len(points) > 1 and (kind != "accepted" or accepted[step]):
+        few = 1 if kind == "score" else 2
+        if kind not in found and len(points) >= few and (kind != "accepted" or accepted[step]):
             some = _spread(points, POINTS)
             units = dict.fromkeys(unit for charged, _ in some for unit in charged)
             costs = {unit: [charged.get(unit, 0) for charged, _ in some] for unit in units}

@@ -198,10 +198,10 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _confusions(start: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any, bool]]:
-    """Return name and counts of what has them; the last stands open, beside it everything else where there are few."""
+    """Return name and counts of what has them; the last stands open."""
     some = [("start", start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
     there = [(name, counts) for name, counts in some if counts]
-    return [(name, counts, len(there) <= 2 or counts is there[-1][1]) for name, counts in there]
+    return [(name, counts, counts is there[-1][1]) for name, counts in there]
 
 
 def _start_name(arms: Sequence[Mapping[str, Any]]) -> str:
