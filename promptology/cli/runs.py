@@ -205,12 +205,22 @@ def report(
     from promptology.run.store import home
 
     folder = Path(id) if (Path(id) / "result.json").is_file() else _folder(home() / "runs", id)
-    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    document = _read(folder / "result.json")
     if as_json:
         return out_json(document)
     path = out_file or folder / "report.html"
     write(document, path)
     out(str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({' '.join(str(error).split())}); make the same call again") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} holds no result document; make the same call again")
+    return document
 
 
 def _folder(root: Path, id: str) -> Path:

@@ -1,5 +1,7 @@
-"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage. Small, however many
-items and steps there were."""
+"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage.
+
+All of it is small, however many items and steps there were.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.evidence.fitting import Result
 from promptology.evidence.measuring import Measured
+from promptology.evidence.wording import cut
 
 RIGHT = 0.5
 """Item score from which on an answer counts as right, where answers are compared one by one."""
@@ -204,8 +207,3 @@ def _input(item: Item) -> str:
 def _field(value: Any) -> str:
     plain = isinstance(value, str | int | float | list | tuple)
     return _answer(value) if plain else f"({type(value).__name__})"
-
-
-def cut(text: str, most: int) -> str:
-    """Return a text of bounded length."""
-    return text if len(text) <= most else f"{text[:most].rstrip()} …"

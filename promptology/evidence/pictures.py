@@ -115,9 +115,10 @@ class Bars(NamedTuple):
     words: str
 
 
-def style(n: int) -> Style:
-    """Return the style of the nth series: hue, dash and mark all differ among the first six, then the dashes do."""
-    return Style(f"s{n % HUES}", f"d{n // HUES % 4}" if n >= HUES else "", n % HUES)
+def style(n: int, more: int = 0) -> Style:
+    """Return the style of the nth series: hue and mark differ among the first six, dashes tell apart what is `more`."""
+    dash = (n // HUES + more) % 4
+    return Style(f"s{n % HUES}", f"d{dash}" if dash else "", n % HUES)
 
 
 def mark(shape: int, x: float, y: float, r: float = 5.0) -> str:
@@ -263,11 +264,12 @@ KINDS = {
 }
 
 
-def panels(runs: Sequence[tuple[str, int, Sequence[Mapping[str, Any]]]]) -> list[Panel]:
-    """Lay out learning curves; `runs`: label, number of the arm and its curves."""
+def panels(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+    """Lay out the learning curves of runs, grouped by arm: a hue for each arm, a dash for each of its seeds."""
+    looks = [(run, style(n, k)) for n, group in enumerate(groups) for k, run in enumerate(group)]
     found: list[Panel] = []
     for kind, name in KINDS.items():
-        some = [(label, n, c) for label, n, all_ in runs for c in all_ if c["kind"] == kind and c["values"]]
+        some = [(r["label"], look, c) for r, look in looks for c in r["curves"] if c["kind"] == kind and c["values"]]
         if not some:
             continue
         unit = unit_of([{u: max(v) for u, v in c["costs"].items()} for _, _, c in some])
@@ -279,10 +281,9 @@ def panels(runs: Sequence[tuple[str, int, Sequence[Mapping[str, Any]]]]) -> list
         low = low if kind != "score" else low - pad
         x_of, y_of = _scale(0, most, LEFT + 4, RIGHT - 10), _scale(low, high + pad, BOTTOM, TOP)
         lines = []
-        for label, n, c in some:
+        for label, look, c in some:
             costs = c["costs"].get(unit, none[: len(c["values"])])
             points = [(x_of(x), y_of(y)) for x, y in zip(costs, c["values"], strict=True)]
-            look = style(n)
             marks = [mark(look.shape, x, y, 3.5) for x, y in points] if len(points) <= 40 else []
             text = f"{label}: {c['figure']} {c['values'][0]:g} at first, {c['values'][-1]:.4g} at the end"
             rising = c["figure"] != "loss" and c["values"] == sorted(c["values"])

@@ -131,7 +131,7 @@ def _thinned(nodes: Mapping[int, Node], most: int, found: int) -> list[Node]:
     while at is not None:
         line.append(at)
         at = nodes[at].parent
-    kept = [n for n, node in reversed(nodes.items()) if node.kept is not None]
+    kept = [n for n, node in reversed(list(nodes.items())) if node.kept is not None]
     best = sorted((n for n, node in nodes.items() if node.items), key=lambda n: -(nodes[n].score or 0.0))
     some = {*list(dict.fromkeys([0, *line, *kept, *best[: most // 2], *reversed(nodes)]))[:most]}
 
