@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Item
+from promptology.data.judging import Graded
 from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.evidence.fitting import Result
@@ -60,8 +61,9 @@ def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) 
             arm["details_of"] = rows[group.index(first)]["seed"]
     sides = _sides(doc["arms"], firsts)
     if sides:
-        doc["agreement"] = agreement(task.metric, sides)
         doc["start"]["confusion"] = confusion(task, sides[0][1])
+    if len(sides) > 1:
+        doc["agreement"] = agreement(task.metric, sides)
 
 
 def _sides(arms: Sequence[Mapping[str, Any]], firsts: Sequence[Result]) -> list[tuple[str, Measured]]:
@@ -150,14 +152,15 @@ def confusion(task: Task, m: Measured) -> dict[str, Any] | None:
     """
     if task.signature.output != "class" or not m.n:
         return None
-    counted = Counter(zip(map(str, m.targets), (None if p is None else str(p) for p in m.outputs), strict=True))
+    said = [None if _plain(p) is None else str(_plain(p)) for p in m.outputs]
+    counted = Counter(zip(map(str, m.targets), said, strict=True))
     classes = list(task.signature.class_names)
     errors = sum(n for (right, said), n in counted.items() if right != said)
     if len(classes) > CLASSES:
         wrong = [(right, said, n) for (right, said), n in counted.items() if right != said]
         pairs = sorted(wrong, key=lambda e: (-e[2], e[0], e[1] or ""))[:PAIRS]
         return {"n": m.n, "errors": errors, "pairs": [list(pair) for pair in pairs]}
-    counts = [[counted[right, said] for said in (*classes, None)] for right in classes]
+    counts = [[counted[right, answer] for answer in (*classes, None)] for right in classes]
     return {"n": m.n, "errors": errors, "classes": classes, "counts": counts}
 
 
@@ -178,7 +181,7 @@ def flips(
         some = [
             {
                 "input": _input(inputs[after.ids[b]]) if after.ids[b] in inputs else "",
-                "right": cut(_answer(after.targets[b]), 200),
+                "right": "" if after.targets[b] is None else cut(_answer(after.targets[b]), 200),
                 "before": cut(_said(before, a), 300),
                 "after": cut(_said(after, b), 300),
             }
@@ -189,10 +192,15 @@ def flips(
 
 
 def _said(m: Measured, at: int) -> str:
-    """Return what the model wrote, or the answer where it did not write."""
+    """Return the answer, its grade where a judge gave one, and what the model wrote where that is more."""
     output, raw = m.outputs[at], m.raw.get(m.ids[at])
-    answer = "(not readable)" if output is None else _answer(output)
-    return answer if raw is None or raw.strip() == answer else f"{answer}\n{raw}"
+    answer = "(not readable)" if _plain(output) is None else _answer(_plain(output))
+    grade = f" (graded {output.score:g})" if isinstance(output, Graded) else ""
+    return answer + grade + ("" if raw is None or raw.strip() == answer else f"\n{raw}")
+
+
+def _plain(output: Any) -> Any:
+    return output.output if isinstance(output, Graded) else output
 
 
 def _answer(value: Any) -> str:

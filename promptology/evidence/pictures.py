@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from promptology.evidence.wording import format_cost, short
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860.0, 60.0, 850.0, 16.0, 282.0
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860.0, 70.0, 850.0, 16.0, 282.0
 HEIGHT = 332.0
 UNITS = {"usd": "US dollars", "calls": "calls", "passes": "passes", "tokens": "tokens"}
 HUES = 6
@@ -150,11 +150,12 @@ def _path(points: Sequence[tuple[float, float]], steps: bool = False) -> str:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round values between two others, at most so many."""
-    span = max(high - low, 1e-9)
-    step = 10.0 ** math.floor(math.log10(span))
-    size = next(step * f for f in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5, 10) if span / (step * f) <= most - 1)
-    first = math.ceil(low / size - 1e-9)
-    return [round(k * size, 10) for k in range(first, math.floor(high / size + 1e-9) + 1)]
+    power = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
+    for size in (power * f for f in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5)):
+        first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+        if last - first < most:
+            break
+    return [round(k * size, 10) for k in range(first, last + 1)]
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
@@ -201,7 +202,8 @@ def scatter(doc: Mapping[str, Any]) -> Scatter | None:
     line = line if level is None else [(x_of(0), y_of(level)), *line]
     y_ticks = [(y_of(t), f"{t:g}") for t in ticks(low - pad, high + pad)]
     name = f"cost of learning, {UNITS[unit]}{' (logarithmic)' if log else ''}"
-    frame = Frame(x_ticks, y_ticks, name, str(doc["task"]["metric"]))
+    duel = doc.get("protocol") == "duel"
+    frame = Frame(x_ticks, y_ticks, name, "win share against the start" if duel else str(doc["task"]["metric"]))
     best = ", ".join(arms[k][1]["label"] for k in front)
     words = "; ".join(p.text for p in points) + (f"; on the Pareto front: {best}" if best else "")
     path = _path(line, steps=True) if len(line) > 1 else ""
@@ -246,12 +248,12 @@ def _point(
 def _front(points: Sequence[tuple[float, float]], start: float | None) -> list[int]:
     """Return the points on the Pareto front by rising cost: each scores more than whatever costs no more.
 
-    The start, which costs nothing to learn, is one of them where it is known, so an arm must score more than it.
+    The start costs nothing to learn, so an arm must score more than it, or be as good and cost nothing.
     """
     found: list[int] = []
     best = -math.inf if start is None else start
     for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
-        if points[k][1] > best:
+        if points[k][1] > best or points[k] == (0.0, start):
             best = points[k][1]
             found.append(k)
     return found
@@ -270,7 +272,7 @@ def panels(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
     found: list[Panel] = []
     for kind, name in KINDS.items():
         some = [(r["label"], look, c) for r, look in looks for c in r["curves"] if c["kind"] == kind and c["values"]]
-        if not some:
+        if all(len(c["values"]) < 2 for _, _, c in some):
             continue
         unit = unit_of([{u: max(v) for u, v in c["costs"].items()} for _, _, c in some])
         none = [0.0] * max(len(c["values"]) for _, _, c in some)

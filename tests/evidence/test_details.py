@@ -7,6 +7,7 @@ import json
 import pytest
 from documents import HOSTILE, evidence, large_document, made, measured, result, task_of
 
+from promptology.data.judging import Graded, JudgeMetric
 from promptology.data.metrics import Accuracy
 from promptology.evidence.details import POINTS, agreement, confusion, curves, flips
 from promptology.evidence.documents import write_document
@@ -92,6 +93,18 @@ def test_flips_by_hand():
     (_, last) = flips(task, before, after, {i.id: i for i in task.test}, 9)["better"]["items"]
     assert len(last["input"]) < 410 and len(last["before"]) < 310
     assert last["before"].startswith("(not readable)\nzzz")
+
+
+def test_what_a_judge_graded_is_shown_with_its_grade():
+    task = task_of(["first", "second"], "ab", ["a", "b"])
+    metric = JudgeMetric()
+    before = measured([Graded("short", 0.25), Graded("fine", 1.0)], [None, None], {"i0": "short", "i1": "fine"})
+    after = measured([Graded("long", 1.0), None], [None, None], {"i0": "so long", "i1": None})
+    found = flips(task.with_metric(metric), before, after, {}, 5)
+    assert found["better"]["items"] == [
+        {"input": "", "right": "", "before": "short (graded 0.25)", "after": "long (graded 1)\nso long"}
+    ]
+    assert found["worse"]["items"][0]["after"] == "(not readable)"
 
 
 def test_an_arm_that_is_the_start_has_no_flips():
