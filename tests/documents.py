@@ -101,7 +101,7 @@ def hostile_document():
     lineage.kept(texts[5], COST)
     history = [
         {
-            "step": HOSTILE[k % 8],
+            "step": HOSTILE[k % 2],
             "values": {HOSTILE[k % 7]: HOSTILE[(k + 1) % 8], "best": k / 10},
             "charged": counts(COST),
         }
