@@ -211,10 +211,12 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _confusions(start: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any, bool]]:
-    """Return name and counts of what has them; the last stands open."""
+    """Return name and counts of what has them, and whether they stand open: those with the fewest errors do."""
     some = [("start" if arms else "this prompt", start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
     there = [(name, counts) for name, counts in some if counts]
-    return [(name, counts, counts is there[-1][1]) for name, counts in there]
+    least = min((counts["errors"] / counts["n"] for _, counts in there), default=0)
+    best = next((counts for _, counts in there if counts["errors"] / counts["n"] == least), None)
+    return [(name, counts, counts is best) for name, counts in there]
 
 
 def _scale(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float]:
