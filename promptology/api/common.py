@@ -58,12 +58,17 @@ def settings_of(
     expect: str = "",
     origin: Mapping[str, Any] | None = None,
     readout: str = "",
+    noise_floor: int = 0,
+    max_prompt_tokens: int = 0,
     roles: Sequence[str] = ("model", "optimizer", "judge"),
 ) -> Settings:
     """Return checked run settings; `price` is (in, out) for every role, or a mapping by role."""
     prices = price if isinstance(price, Mapping) else dict.fromkeys(roles, price) if price is not None else {}
     if protocol not in (None, "holdout", "duel"):
         raise UsageError(f"unknown protocol {protocol!r}; there are holdout and duel")
+    for name, value in (("noise_floor", noise_floor), ("max_prompt_tokens", max_prompt_tokens)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UsageError(f"{name} is {value!r}; give a whole number, 0 turns it off")
     return Settings(
         Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),
         seed,
@@ -77,6 +82,8 @@ def settings_of(
         origin or {},
         expect,
         readout,
+        noise_floor,
+        max_prompt_tokens,
     )
 
 

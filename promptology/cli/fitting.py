@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +48,7 @@ def evaluate(
 ) -> None:
     """Measure one prompt."""
     from promptology import api
+    from promptology.evidence.guards import NOT_ASKED, OPENED, lines
     from promptology.evidence.report import format_cost
     from promptology.prompts.saving import is_prompt_folder, load
 
@@ -84,6 +85,10 @@ def evaluate(
     out(f"{'parse rate':<16} {m.parse_rate:.3f}   {m.missing} missing")
     out(f"{'cost':<16} {format_cost(result.charged.to_json())}   paid now: {format_cost(result.paid.to_json())}")
     out(f"{'per prediction':<16} {format_cost(m.per_prediction.to_json())}")
+    asked = result.guards.noise is not None or getattr(model, "local", False)
+    said = [w for w in result.guards.warnings if OPENED not in w]
+    for note in [*said, *lines(result.document["guards"]), *([] if asked else [NOT_ASKED])]:
+        out(f"note: {note}")
     openings = result.document["task"]["test_openings"]
     if split == "test" and openings > 1:
         out(f"{'test openings':<16} {openings}: prompts chosen by this figure look better than they are")
@@ -146,8 +151,7 @@ def fit(
     if shared.json:
         return out_json({**result.document, "prompt_folder": str(folder), "report": str(result.folder / "report.html")})
     out(format_table(result.document))
-    for warning in result.warnings:
-        out(f"note: {warning}")
+    _say_notes(result.document, model)
     out(f"\nprompt  {folder}\nreport  {result.folder / 'report.html'}")
 
 
@@ -207,10 +211,22 @@ def compare(
     if shared.json:
         return out_json({**result.document, "report": str(report)})
     out(format_table(result.document))
-    for arm in result.document["arms"]:
-        for warning in arm["warnings"]:
-            out(f"note: {arm['method']}: {warning}")
+    _say_notes(result.document, model, named=True)
     out(f"\nreport  {report}")
+
+
+def _say_notes(document: Mapping[str, Any], model: Any, named: bool = False) -> None:
+    """Print what is to be known about each arm; how often the test split was opened stands below the table already."""
+    from promptology.evidence.guards import NOT_ASKED, OPENED, lines
+
+    for arm in document["arms"]:
+        seed = f"seed {arm['seeds'][0]['seed']}: " if arm.get("seeds") else ""
+        said = [w for w in arm["warnings"] if OPENED not in w]
+        for note in [*said, *(seed + line for line in lines(arm["guards"]))]:
+            out(f"note: {arm['method']}: {note}" if named else f"note: {note}")
+    unasked = all(arm["score"] and arm["guards"]["noise"] is None for arm in document["arms"])
+    if unasked and document["protocol"] == "holdout" and not getattr(model, "local", False):
+        out(f"note: {NOT_ASKED}")
 
 
 def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:

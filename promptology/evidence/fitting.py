@@ -13,6 +13,7 @@ from promptology.data.items import digest
 from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import AccessError, PromptologyError, ReplayError, TooManyMissing, UsageError
+from promptology.evidence.guards import Guards, check_length, guard, room_for_noise, within
 from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
 from promptology.methods.registry import Card
 from promptology.models.access import offers, verb
@@ -25,6 +26,7 @@ from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.store import Place, Store, home, no_place, using_store
 
+LATER = ("readout", "noise_floor", "max_prompt_tokens")
 Observer = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -34,7 +36,8 @@ class Settings:
 
     `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
     off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
-    `readout`: how the start reads the model, where the default is not wanted.
+    `readout`: how the start reads the model, where the default is not wanted. `noise_floor`: test items on which what
+    was found is asked a second time. `max_prompt_tokens`: tokens that a prompt may have, 0 for any number.
     """
 
     budget: Budget
@@ -49,6 +52,8 @@ class Settings:
     origin: Mapping[str, Any] = field(default_factory=dict)
     expect: str = ""
     readout: str = ""
+    noise_floor: int = 0
+    max_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
+    guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
     _helpers: Mapping[str, Any] = field(default_factory=dict)
@@ -142,7 +148,8 @@ def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], set
         "protocol": settings.protocol or "",
         "cache": settings.cache,
         "nonce": settings.nonce,
-        **({"readout": settings.readout} if settings.readout else {}),
+        # Runs from before these settings, or without them, keep their ids.
+        **{name: value for name in LATER if (value := getattr(settings, name))},
     }
 
 
@@ -179,9 +186,10 @@ def fit_one(
     folder = home() / "runs" / id
     with using_store(store) as opened, opened.alone(id):
         _check_writable(folder)
+        run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
+        check_length(run.start, run.model(), settings.max_prompt_tokens)
         row = opened.create_run(id, {**spec, "origin": dict(settings.origin)})
         say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
-        run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
         return _run(card, method, models, settings, run, meter, folder, say)
 
 
@@ -222,6 +230,7 @@ def _open(
         on_log=say,
         on_track=lambda label, n, total: say("track", {"label": label, "done": n, "total": total}),
         readout=settings.readout,
+        max_prompt_tokens=settings.max_prompt_tokens,
     )
     return run, meter
 
@@ -240,14 +249,16 @@ def _run(
     store, task = meter.store, run.task
     store.set_status(meter.run, "running")
     try:
-        meter.held_back = held_back(task, settings.budget)
-        found = learn(method, run)
+        meter.held_back = held_back(task, settings.budget, settings.noise_floor)
+        found = within(run, learn(method, run))
         check_alive(card, run, meter)
         learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
         say("phase", {"name": "evidence"})
         meter.phase, meter.held_back = "evidence", {}
-        choice = choose(run, meter, found)
-        evidence = gather(task, run, meter, choice.learned, settings.protocol)
+        with room_for_noise(run, meter, found, settings.noise_floor, settings.protocol):
+            choice = choose(run, meter, found)
+            evidence = gather(task, run, meter, choice.learned, settings.protocol)
+        guards = guard(run, meter, evidence, choice.learned, settings.noise_floor)
         meter.check_missing()
     except BaseException as error:
         meter.flush()
@@ -266,9 +277,10 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter)),
+        (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter), *guards.warnings),
         meter.elapsed,
         run.lineage.to_json(choice.learned),
+        guards,
         _model=models["model"],
         _helpers=models,
     )
@@ -295,14 +307,17 @@ def _declared(card: Card, role: str) -> tuple[str, ...]:
     return card.needs.get(role) or card.optional.get(role) or ("generates",)
 
 
-def held_back(task: Task, budget: Budget) -> dict[str, float]:
-    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use."""
+def held_back(task: Task, budget: Budget, again: int = 0) -> dict[str, float]:
+    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use.
+
+    `again`: items that are asked a second time, for the noise floor.
+    """
     share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
     if "calls" in share:
         items = len(task.test) + len(choosing_items(task))
         scored = task.labelled or not getattr(task.metric, "labels", True)
         # A judge grades every answer.
-        most = 2 * items * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
+        most = (2 * items + again) * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
         share["calls"] = min(int(share["calls"]), most)
     return share
 
@@ -316,9 +331,10 @@ def check_alive(card: Card, run: Run, meter: Meter) -> None:
             f"{meter.last_failure}); when it answers again, resume with --retry-failed"
         )
     if count["proposals"] and not count["usable"]:
+        fit = f" of at most {run.max_prompt_tokens} tokens" if count["too long"] else ""
         raise TooManyMissing(
             f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
-            "hold no new prompt; try another --optimizer, or a start that says more"
+            f"hold no new prompt{fit}; try another --optimizer, or a start that says more"
         )
     if count["votes"] and count["votes"] == count["void"]:
         raise TooManyMissing(

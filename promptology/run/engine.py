@@ -17,6 +17,7 @@ from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
 from promptology.run.lineage import Lineage, counts
 from promptology.run.meter import Meter
+from promptology.run.scored import Scored
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class Run:
         on_log: Callable[[str, Mapping[str, Any]], None] | None = None,
         on_track: Callable[[str, int, int | None], None] | None = None,
         readout: str = "",
+        max_prompt_tokens: int = 0,
     ) -> None:
         self.task = task
         self.tasks: Mapping[str, Task] = tasks or {task.name: task}
@@ -61,6 +63,9 @@ class Run:
         self.tally: Counter[str] = Counter()
         """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
         self.trainings: Counter[str] = Counter()
+        self.scored = Scored()
+        """What the search scored, noted by `search.scoring.score`."""
+        self.max_prompt_tokens = max_prompt_tokens
         self.meter = meter
         self._handles = dict(handles)
         self._stage = ""
@@ -97,6 +102,11 @@ class Run:
             yield
         finally:
             self._stage = outer
+
+    def fits(self, learned: Learned) -> bool:
+        """Whether a prompt is no longer than the user allows (`max_prompt_tokens`; 0: any length)."""
+        most = self.max_prompt_tokens
+        return not most or self.model().length(learned).tokens <= most
 
     def keep(self, learned: Learned) -> None:
         """Keep this as the best so far: what the run returns if the budget ends."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from promptology.data.items import Item, Signature
 from promptology.data.splits import strata_keys
 from promptology.errors import UsageError
-from promptology.prompts.learned import Demonstrations, Example
+from promptology.prompts.learned import Demonstrations, Example, Learned
 from promptology.prompts.outputs import answer_text
 from promptology.run.engine import Run
 
@@ -20,6 +21,17 @@ def labelled_train(run: Run) -> tuple[Item, ...]:
     if not items:
         raise UsageError(f"task {run.task.name!r} has no labelled training items to show as demonstrations")
     return items
+
+
+def shortened(run: Run, learned: Learned) -> Learned:
+    """Return a prompt with as many of its first demonstrations as the run's longest prompt allows, perhaps none."""
+    shown = learned.part(Demonstrations)
+    while shown and not run.fits(learned):
+        run.warn(f"demonstrations were left out: max_prompt_tokens is {run.max_prompt_tokens}")
+        shown = Demonstrations(shown.examples[:-1]) if len(shown.examples) > 1 else None
+        parts = tuple(p for p in learned.parts if not isinstance(p, Demonstrations))
+        learned = learned.with_parts(shown) if shown else replace(learned, parts=parts)
+    return learned
 
 
 def as_examples(items: Sequence[Item], signature: Signature | None = None) -> tuple[Example, ...]:
