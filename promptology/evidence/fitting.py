@@ -73,6 +73,7 @@ class Result:
     history: list[dict[str, Any]]
     warnings: tuple[str, ...]
     elapsed: float
+    lineage: dict[str, Any] = field(default_factory=dict, repr=False)
     guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
@@ -278,6 +279,7 @@ def _run(
         run.history,
         (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter), *guards.warnings),
         meter.elapsed,
+        run.lineage.to_json(choice.learned),
         guards,
         _model=models["model"],
         _helpers=models,
