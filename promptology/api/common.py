@@ -20,6 +20,7 @@ from promptology.run.progress import Bar
 from promptology.run.store import Store
 
 DEFAULT_BUDGET = "1000calls"
+PROTOCOLS = ("holdout", "duel", "prequential")
 Progress = Callable[[Meter, str, int], None]
 
 
@@ -58,12 +59,16 @@ def settings_of(
     expect: str = "",
     origin: Mapping[str, Any] | None = None,
     readout: str = "",
+    blocks: int | None = None,
+    order: str | None = None,
     roles: Sequence[str] = ("model", "optimizer", "judge"),
 ) -> Settings:
     """Return checked run settings; `price` is (in, out) for every role, or a mapping by role."""
     prices = price if isinstance(price, Mapping) else dict.fromkeys(roles, price) if price is not None else {}
-    if protocol not in (None, "holdout", "duel"):
-        raise UsageError(f"unknown protocol {protocol!r}; there are holdout and duel")
+    if protocol not in (None, *PROTOCOLS):
+        raise UsageError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    if protocol != "prequential" and (blocks is not None or order is not None):
+        raise UsageError("blocks and order belong to a stream: give them with protocol prequential")
     return Settings(
         Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),
         seed,
@@ -77,6 +82,8 @@ def settings_of(
         origin or {},
         expect,
         readout,
+        10 if blocks is None else blocks,
+        order or "seed",
     )
 
 

@@ -24,7 +24,13 @@ Example: promptology evaluate --task tickets.csv --text message --label queue
 FIT = """Learn a better prompt with one method, with evidence and a ledger.
 
 Example: promptology fit --task tickets.csv --text message --label queue
---model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls"""
+--model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls
+
+With --protocol prequential the training items are a stream: block by block they are predicted, the predictions are
+stored, the labels open, and the method learns from all items seen so far. The score over the stream is the evidence.
+
+Example: promptology fit --task log.csv --text message --label queue --model minilm --method linear-probe
+--protocol prequential --blocks 10 --order file"""
 
 COMPARE = """Compare methods at equal budget on the same sealed items.
 
@@ -99,7 +105,15 @@ def fit(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where to save the prompt folder.")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="holdout or duel; default: what the labels allow.")
+        str | None,
+        typer.Option("--protocol", help="holdout, duel, prequential or stages; default: what the labels allow."),
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", help="prequential: blocks that the stream is cut into (default 10).")
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option("--order", metavar="seed|file", help="prequential: shuffled by --seed, or as it stands."),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")
@@ -134,6 +148,8 @@ def fit(
             progress=watcher.progress,
             command=command_line(argv),
             protocol=protocol,
+            blocks=blocks,
+            order=order,
             retry_failed=retry_failed,
             expect=expect,
             origin=origin(argv, nonce),

@@ -69,6 +69,7 @@ def arm_of(result: Result, label: str) -> dict[str, Any]:
         "history": result.history,
         "warnings": list(result.warnings),
         "seconds": result.elapsed,
+        **({"curve": list(evidence.curve)} if evidence.curve else {}),
     }
 
 

@@ -7,20 +7,23 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from promptology.data.items import digest
 from promptology.data.scoring import Metric
 from promptology.data.task import Task
-from promptology.errors import AccessError, PromptologyError, ReplayError, TooManyMissing, UsageError
-from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
+from promptology.errors import AccessError, ReplayError, UsageError
+from promptology.evidence.protocols import Evidence, choose, gather
+from promptology.evidence.streams import NAME as STREAM
+from promptology.evidence.streams import check_stream, prequential
+from promptology.evidence.turns import check_alive, held_back
 from promptology.methods.registry import Card
 from promptology.models.access import offers, verb
 from promptology.prompts.learned import Learned
 from promptology.prompts.saving import save
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost, Price
-from promptology.run.engine import Run, learn
+from promptology.run.engine import Run, learn, status_of
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.store import Place, Store, home, no_place, using_store
@@ -34,7 +37,8 @@ class Settings:
 
     `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
     off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
-    `readout`: how the start reads the model, where the default is not wanted.
+    `readout`: how the start reads the model, where the default is not wanted. `blocks`, `order`: of a stream, see
+    `streams.prequential`.
     """
 
     budget: Budget
@@ -49,6 +53,8 @@ class Settings:
     origin: Mapping[str, Any] = field(default_factory=dict)
     expect: str = ""
     readout: str = ""
+    blocks: int = 10
+    order: str = "seed"
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,14 @@ def roles_of(
     return models, notes
 
 
-def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def run_spec(
+    task: Task,
+    card: Card,
+    method: Any,
+    models: Mapping[str, Any],
+    settings: Settings,
+    sources: Sequence[Learned] = (),
+) -> dict[str, Any]:
     """Return what makes a run this run; equal specifications are the same run."""
     return {
         "task": {"name": task.name, "fingerprint": task.fingerprint(), "metric": task.metric.name},
@@ -142,6 +155,8 @@ def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], set
         "cache": settings.cache,
         "nonce": settings.nonce,
         **({"readout": settings.readout} if settings.readout else {}),
+        **({"stream": [settings.blocks, settings.order]} if settings.protocol == STREAM else {}),
+        **({"sources": [digest(source.to_json()) for source in sources]} if sources else {}),
     }
 
 
@@ -163,12 +178,14 @@ def fit_one(
     Raises UsageError, AccessError, ModelError, TooManyMissing or StoreError; what was answered is kept in the store.
     """
     say: Observer = observe or (lambda event, values: None)
+    if settings.protocol == STREAM:
+        check_stream(task, settings.blocks, settings.order)
     models, notes = roles_of(card, model, helpers, task.metric)
     if "usd" in settings.budget.limits:
         _check_prices(models, settings.prices)
     for note in notes:
         say("note", {"text": note})
-    spec = run_spec(task, card, method, models, settings)
+    spec = run_spec(task, card, method, models, settings, sources)
     id = digest(spec)
     if settings.expect and id != settings.expect:
         raise ReplayError(
@@ -236,25 +253,13 @@ def _run(
     say: Observer,
 ) -> Result:
     """Learn, choose, measure; the run's status follows whatever happens."""
-    store, task = meter.store, run.task
-    store.set_status(meter.run, "running")
-    try:
-        meter.held_back = held_back(task, settings.budget)
-        found = learn(method, run)
-        check_alive(card, run, meter)
-        learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
-        say("phase", {"name": "evidence"})
-        meter.phase, meter.held_back = "evidence", {}
-        choice = choose(run, meter, found)
-        evidence = gather(task, run, meter, choice.learned, settings.protocol)
+    store = meter.store
+    with status_of(meter):
+        course = _stream if settings.protocol == STREAM else _hold_out
+        learned, evidence, learning, ended = course(card, method, settings, run, meter, say)
         meter.check_missing()
-    except BaseException as error:
-        meter.flush()
-        why = {"error": " ".join(str(error).split())} if isinstance(error, PromptologyError) else None
-        store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why)
-        raise
     result = Result(
-        choice.learned,
+        learned,
         evidence,
         meter.run,
         folder,
@@ -265,7 +270,7 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter)),
+        (*run.warnings, *warnings_of(ended, evidence, meter)),
         meter.elapsed,
         _model=models["model"],
         _helpers=models,
@@ -277,13 +282,50 @@ def _run(
     return result
 
 
-def warnings_of(note: str, stopped: bool, steps: int, evidence: Evidence, meter: Meter) -> tuple[str, ...]:
+class Course(NamedTuple):
+    """How a run went: what was learned, the evidence, the cost of learning, and what is to be said about its end."""
+
+    learned: Learned
+    evidence: Evidence
+    learning: Cost
+    ended: tuple[str, ...]
+
+
+def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
+    """Learn, choose on validation, measure on the sealed split or in a duel."""
+    meter.held_back = held_back(run.task, settings.budget)
+    found = learn(method, run)
+    check_alive(card, run, meter)
+    learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
+    say("phase", {"name": "evidence"})
+    meter.phase, meter.held_back = "evidence", {}
+    choice = choose(run, meter, found)
+    evidence = gather(run.task, run, meter, choice.learned, settings.protocol)
+    when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
+    return Course(
+        choice.learned,
+        evidence,
+        learning,
+        (*([choice.note] if choice.note else []), *([f"the budget ended the search {when}"] if stopped else [])),
+    )
+
+
+def _stream(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
+    """Predict, open the labels and learn, block by block."""
+    reserved = {resource: limit * settings.budget.evidence_share for resource, limit in settings.budget.limits.items()}
+    if "calls" in reserved:
+        most = 2 * len(run.task.train) * (1 + len(run.task.metric.needs))
+        reserved["calls"] = min(int(reserved["calls"]), most)
+    done = prequential(method, run, meter, reserved, settings.blocks, settings.order)
+    check_alive(card, run, meter)
+    fits = len(done.evidence.curve)
+    ended = (f"the budget ended {done.ended} of {fits} fits before their end",) if done.ended else ()
+    return Course(done.learned, done.evidence, done.learning, ended)
+
+
+def warnings_of(ended: Sequence[str], evidence: Evidence, meter: Meter) -> tuple[str, ...]:
     """Return what a user should know about how a run ended."""
-    warnings = [note] if note else []
-    if stopped:
-        when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
-        warnings.append(f"the budget ended the search {when}")
-    warnings += evidence.notes
+    warnings = [*ended, *evidence.notes]
     if meter.missing:
         warnings.append(f"{meter.missing} answers are missing")
     return tuple(warnings)
@@ -291,38 +333,6 @@ def warnings_of(note: str, stopped: bool, steps: int, evidence: Evidence, meter:
 
 def _declared(card: Card, role: str) -> tuple[str, ...]:
     return card.needs.get(role) or card.optional.get(role) or ("generates",)
-
-
-def held_back(task: Task, budget: Budget) -> dict[str, float]:
-    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use."""
-    share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
-    if "calls" in share:
-        items = len(task.test) + len(choosing_items(task))
-        scored = task.labelled or not getattr(task.metric, "labels", True)
-        # A judge grades every answer.
-        most = 2 * items * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
-        share["calls"] = min(int(share["calls"]), most)
-    return share
-
-
-def check_alive(card: Card, run: Run, meter: Meter) -> None:
-    """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
-    count = run.tally
-    if count["proposals"] and count["proposals"] == count["unanswered"]:
-        raise TooManyMissing(
-            f"the optimizer answered none of {count['proposals']} requests of {card.slug} (last: "
-            f"{meter.last_failure}); when it answers again, resume with --retry-failed"
-        )
-    if count["proposals"] and not count["usable"]:
-        raise TooManyMissing(
-            f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
-            "hold no new prompt; try another --optimizer, or a start that says more"
-        )
-    if count["votes"] and count["votes"] == count["void"]:
-        raise TooManyMissing(
-            f"every one of {count['votes']} votes in {card.slug} was void: the judge's answers name neither side; "
-            "try another --judge"
-        )
 
 
 def _check_prices(models: Mapping[str, Any], prices: Mapping[str, Price]) -> None:
