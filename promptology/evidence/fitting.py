@@ -74,6 +74,7 @@ class Result:
     history: list[dict[str, Any]]
     warnings: tuple[str, ...]
     elapsed: float
+    lineage: dict[str, Any] = field(default_factory=dict, repr=False)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
     _helpers: Mapping[str, Any] = field(default_factory=dict)
@@ -272,6 +273,7 @@ def _run(
         run.history,
         (*run.warnings, *warnings_of(ended, evidence, meter)),
         meter.elapsed,
+        run.lineage.to_json(choice.learned),
         _model=models["model"],
         _helpers=models,
     )

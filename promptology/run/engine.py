@@ -16,6 +16,7 @@ from promptology.errors import AccessError, BudgetEnded, PromptologyError
 from promptology.prompts.learned import Learned
 from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
+from promptology.run.lineage import Lineage, counts
 from promptology.run.meter import Meter
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Run:
         self.seed = seed
         self.start = start_from(task.signature, handles["model"].access, readout)
         self.kept: Learned | None = None
+        self.lineage = Lineage(self.start)
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.tally: Counter[str] = Counter()
@@ -115,6 +117,7 @@ class Run:
     def keep(self, learned: Learned) -> None:
         """Keep this as the best so far: what the run returns if the budget ends."""
         self.kept = learned
+        self.lineage.kept(learned, self.meter.charged)
 
     @overload
     def track(self, steps: int, label: str = "") -> Iterator[int]: ...
@@ -138,9 +141,13 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Note what happened (numbers and short texts) for the history of the run."""
-        self.history.append({"step": event, "values": values})
+        self.take_up({"step": event, "values": values, "charged": counts(self.meter.charged)})
+
+    def take_up(self, entry: dict[str, Any]) -> None:
+        """Put an entry into the history as it was noted before, by a training that goes on."""
+        self.history.append(entry)
         if self._on_log:
-            self._on_log(event, values)
+            self._on_log(entry["step"], entry["values"])
 
     def warn(self, text: str) -> None:
         """Say what a user should know about the result, once: it stands among the warnings of the result."""

@@ -56,6 +56,7 @@ def score(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Sco
         for column, item in enumerate(items):
             if not predictions.missing[column]:
                 values[row, column] = metric.item(predictions.outputs[column], item.target)
+        run.lineage.scored(candidates[row], values[row])
     return Scores(values)
 
 
