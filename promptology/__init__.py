@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, apply, attach, compare, evaluate, fit, load
+    from promptology.api import (
+        Comparison,
+        Evaluation,
+        Evaluations,
+        Grid,
+        Result,
+        apply,
+        attach,
+        compare,
+        evaluate,
+        fit,
+        load,
+        transfer,
+    )
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
@@ -35,7 +48,10 @@ if TYPE_CHECKING:
     from promptology.prompts.learned import Learned
 
 _HOME = {
-    "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "attach", "compare", "evaluate", "fit", "load"),
+    "promptology.api": (
+        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result"),
+        *("apply", "attach", "compare", "evaluate", "fit", "load", "transfer"),
+    ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
@@ -63,10 +79,12 @@ __all__ = [
     "Comparison",
     "Embeds",
     "Evaluation",
+    "Evaluations",
     "Failure",
     "FewShot",
     "Field",
     "Generates",
+    "Grid",
     "Item",
     "JudgeMetric",
     "KNNDemos",
@@ -90,6 +108,7 @@ __all__ = [
     "load_task",
     "method",
     "model",
+    "transfer",
 ]
 
 

@@ -1,9 +1,10 @@
-"""The public calls: evaluate, fit, compare, apply, load, attach."""
+"""The public calls: evaluate, fit, compare, transfer, apply, load, attach."""
 
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
+from promptology.api.transferring import Evaluations, Grid, transfer
 from promptology.api.using import Evaluation, apply, evaluate
 from promptology.evidence.fitting import Result
 from promptology.prompts.saving import load
@@ -11,6 +12,8 @@ from promptology.prompts.saving import load
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Evaluations",
+    "Grid",
     "Result",
     "apply",
     "attach",
@@ -20,4 +23,5 @@ __all__ = [
     "fit",
     "load",
     "plan",
+    "transfer",
 ]

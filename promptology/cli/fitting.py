@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from promptology.cli.app import app
-from promptology.cli.options import Common, assignments, command_line, common, origin
+from promptology.cli.options import Common, assignments, command_line, common, named, origin
 from promptology.cli.showing import Watcher, out, out_json, say
+from promptology.errors import UsageError
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, call nothing.")]
+Also = Annotated[
+    list[str],
+    typer.Option(
+        "--also", metavar="NAME=SPEC", help="A further task: its score too, and the harmonic mean; may be repeated."
+    ),
+]
 Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the method; may be repeated.")]
 
 EVALUATE = """Measure one prompt: score with a 95 % interval, parse rate, cost.
 
 Example: promptology evaluate --task tickets.csv --text message --label queue
---model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt"""
+--model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt
+
+With --also a saved prompt is measured on further tasks too, bound to the classes of each, with the harmonic mean.
+
+Example: promptology evaluate --prompt prompts/base --task base.csv --also novel=novel.csv --model minilm"""
 
 FIT = """Learn a better prompt with one method, with evidence and a ledger.
 
@@ -51,6 +63,7 @@ promptology compare --task tickets --model openai:gpt-4o-mini --method spo,rando
 def evaluate(
     shared: Common,
     split: Annotated[str, typer.Option("--split", help="test (its opening is counted), validation or train.")] = "test",
+    also: Also = [],  # noqa: B006
 ) -> None:
     """Measure one prompt."""
     from promptology import api
@@ -64,6 +77,8 @@ def evaluate(
         say(f"note: no --budget given; each of {len(getattr(task, split, ()))} {split} items is asked once")
     saved = shared.prompt is not None and is_prompt_folder(shared.prompt)
     prompt: Any = load(shared.prompt or "") if saved else shared.start()
+    if also:
+        return _evaluate_several(shared, more_tasks(shared, task, also, "--also"), model, prompt, split)
     try:
         result = api.evaluate(
             task,
@@ -93,6 +108,41 @@ def evaluate(
     openings = result.document["task"]["test_openings"]
     if split == "test" and openings > 1:
         out(f"{'test openings':<16} {openings}: prompts chosen by this figure look better than they are")
+
+
+def more_tasks(shared: Common, task: Any, specs: Sequence[str], option: str) -> dict[str, Any]:
+    """Return the task and further ones by name; columns and metric are the same for all, a --test file is the first's.
+
+    Raises UsageError for one name twice.
+    """
+    found = {str(task.name): task}
+    for name, spec in named(specs, option, must=True):
+        if name in found:
+            raise UsageError(f"{option}: a task is named {name!r} already, choose another name")
+        found[name] = replace(shared, task=spec, test=None).load()
+    return found
+
+
+def _evaluate_several(shared: Common, tasks: dict[str, Any], model: Any, prompt: Any, split: str) -> None:
+    from promptology import api
+
+    watcher = Watcher()
+    try:
+        result = api.evaluate(
+            tasks,
+            model,
+            prompt,
+            system=shared.system,
+            split=split,
+            budget=shared.budget,
+            progress=watcher.progress,
+            helpers=shared.helpers(),
+            command=command_line(sys.argv[1:]),
+            **shared.options(),
+        )
+    finally:
+        watcher.close()
+    out_json(result.document) if shared.json else out(str(result))
 
 
 @app.command(help=FIT)
@@ -230,8 +280,6 @@ def compare(
 
 
 def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
-    from promptology.errors import UsageError
-
     found: dict[str, dict[str, str]] = {}
     for name, value in assignments(settings).items():
         slug, dot, key = name.partition(".")

@@ -273,7 +273,7 @@ def _run(
         run.history,
         (*run.warnings, *warnings_of(ended, evidence, meter)),
         meter.elapsed,
-        run.lineage.to_json(choice.learned),
+        run.lineage.to_json(learned),
         _model=models["model"],
         _helpers=models,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ from promptology.data.task import Task
 from promptology.errors import AccessError, ArtifactError, ModelError, UsageError
 from promptology.evidence.documents import score_of
 from promptology.evidence.measuring import Measured, measure
-from promptology.evidence.report import aligned, format_cost, staged_text, visible
+from promptology.evidence.pages import fill, write_page
 from promptology.evidence.statistics import RESAMPLES, Interval, bootstrap_interval, over_resamples
+from promptology.evidence.wording import figure, format_cost, span, visible, width
 from promptology.predict import Predictor, bind
 from promptology.predict.judging import Referee, referee
 from promptology.prompts.learned import Learned
@@ -32,10 +34,11 @@ NO_BUDGET = "the budget does not cover it"
 Array = NDArray[np.float64]
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """One score, or the reason why there is none."""
 
-    measured: Measured | None
+    measured: Measured | None = field(repr=False)
     score: Interval | None
     reason: str = ""
 
@@ -82,8 +85,8 @@ def column(
     made = [bound(learned, handles, task, meter, items) for learned in prompts]
     usable = [predictor for predictor in made if not isinstance(predictor, str)]
     judge: Referee | None = referee(task.metric, handles, task.signature) if usable else None
-    many = iter(measure(meter, usable, items, judge) or [None] * len(usable) if usable else [])
-    return [Cell(None, None, p) if isinstance(p, str) else cell_of(task, next(many)) for p in made]
+    many = iter((measure(meter, usable, items, judge) if usable else None) or ())
+    return [Cell(None, None, p) if isinstance(p, str) else cell_of(task, next(many, None)) for p in made]
 
 
 def cell_of(task: Task, found: Measured | None) -> Cell:
@@ -148,40 +151,40 @@ def _harmonic(scores: Array) -> Array:
 
 def format_grid(document: Mapping[str, Any]) -> str:
     """Return a grid as a text table, with its figures, reasons and notes."""
-    head = [f"{document['row_head']} \\ {document['column_head']}", *document["columns"]]
-    reasons: list[str] = []
-    rows = []
+    reasons = list(dict.fromkeys(c["reason"] for row in document["cells"] for c in row if c["value"] is None))
+    rows = [[_corner(document), *document["columns"]]]
     for name, cells in zip(document["rows"], document["cells"], strict=True):
-        row = [name]
-        for cell in cells:
-            if cell["value"] is None:
-                if cell["reason"] not in reasons:
-                    reasons.append(cell["reason"])
-                row.append(f"- [{reasons.index(cell['reason']) + 1}]")
-            else:
-                row.append(f"{cell['value']:.3f} {_span(cell)} n={cell['n']}".replace("  ", " "))
-        rows.append(row)
-    lines = [aligned([head, *rows]), ""]
-    lines += [f"[{n}] {reason}" for n, reason in enumerate(reasons, 1)]
-    lines += [f"{f['name']:<20} {_figure(f)}" for f in document["figures"]]
-    lines += [*footer(document)]
-    return "\n".join([lines[0], *(visible(line) for line in lines[1:])])
+        rows.append([name, *(_words(cell, reasons) for cell in cells)])
+    cells = [[visible(c).replace("\n", " ") for c in row] for row in rows]
+    widths = [max(width(row[i]) for row in cells) for i in range(len(rows[0]))]
+    lines = ["  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines.insert(1, "-" * min(max(map(width, lines)), 160))
+    lines += ["", *(f"[{n}] {reason}" for n, reason in enumerate(reasons, 1))]
+    lines += [f"{entry['name']:<20} {figure_words(entry)}" for entry in document["figures"]]
+    return "\n".join(visible(line) for line in [*lines, *footer(document)])
 
 
-def _span(entry: Mapping[str, Any]) -> str:
-    return f"[{entry['low']:.3f}, {entry['high']:.3f}]" if entry.get("low") is not None else ""
+def _corner(document: Mapping[str, Any]) -> str:
+    return f"{document['row_head']} \\ {document['column_head']}"
 
 
-def _figure(entry: Mapping[str, Any]) -> str:
+def _words(cell: Mapping[str, Any], reasons: Sequence[str]) -> str:
+    if cell["value"] is None:
+        return f"- [{reasons.index(cell['reason']) + 1}]"
+    return f"{figure(cell)} ({span(cell)}) n {cell['n']}"
+
+
+def figure_words(entry: Mapping[str, Any]) -> str:
+    """Return the value of a figure with its interval, or why it is undefined."""
     if entry["value"] is None:
         return str(entry["reason"])
-    return f"{entry['value']:.3f} {_span(entry)}".rstrip()
+    return f"{figure(entry)}   95 % interval {span(entry)}" if span(entry) else figure(entry)
 
 
 def footer(document: Mapping[str, Any]) -> list[str]:
     """Return what stands under a grid."""
     return [
-        f"{document['metric']}, 95 % bootstrap interval over items; cost {format_cost(document['charged'])}; budget "
+        f"{document['metric']}; 95 % bootstrap intervals over items; {format_cost(document['charged'])}; budget "
         f"{document['budget']}; seed {document['seed']}",
         *document["notes"],
     ]
@@ -189,23 +192,21 @@ def footer(document: Mapping[str, Any]) -> list[str]:
 
 def render(document: Mapping[str, Any]) -> str:
     """Return a grid as one HTML page without any reference to the network; colour repeats what the figures say."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters.update(visible=visible, figure=_figure)
     values = [cell["value"] for row in document["cells"] for cell in row if cell["value"] is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-
-    def shade(value: float) -> int:
-        return round(6 + 50 * (value - low) / (high - low)) if high > low else 30
-
-    source = (Path(__file__).parent / "grid.html.j2").read_text(encoding="utf-8")
-    shades = [shade(low + (high - low) * k / 4) for k in range(5)]
-    return environment.from_string(source).render(
-        doc=document, low=low, high=high, shade=shade, shades=shades, footer=footer(document)
+    return fill(
+        "grid.html.j2",
+        title=document["title"],
+        sections=[("grid", "Scores"), *([("figures", "Figures")] if document["figures"] else []), ("how", "Measured")],
+        doc=document,
+        corner=_corner(document),
+        shades={value: round(8 + 92 * (value - low) / (high - low)) if high > low else 50 for value in values},
+        ends=(low, high),
+        figures=[(entry["name"], figure_words(entry)) for entry in document["figures"]],
+        footer=footer(document),
     )
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Write the page, whole or not at all; raises UsageError where it cannot be written."""
-    staged_text(path, render(document))
+    write_page(render(document), path)

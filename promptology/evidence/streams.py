@@ -230,7 +230,7 @@ class _Course:
         )
         earlier = () if self.learned is self.run.start else (self.learned,)
         part = self.run.part(f"block {len(self.curve)}", seen, sources=(*self.run.sources, *earlier))
-        part.keep(self.learned)  # what stands where the budget ends before the method has kept anything
+        part.kept = self.learned  # what stands where the budget ends before the method has kept anything
         self.learned = self.turns.learn(method, part)
 
     def evidence(self, notes: Sequence[str]) -> Evidence:
