@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         Evaluations,
         Grid,
         Result,
+        Stages,
         apply,
         attach,
         compare,
         evaluate,
         fit,
+        fit_stages,
         load,
         transfer,
     )
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "promptology.api": (
-        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result"),
-        *("apply", "attach", "compare", "evaluate", "fit", "load", "transfer"),
+        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result", "Stages"),
+        *("apply", "attach", "compare", "evaluate", "fit", "fit_stages", "load", "transfer"),
     ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
@@ -96,6 +98,7 @@ __all__ = [
     "Result",
     "Scores",
     "Signature",
+    "Stages",
     "Task",
     "TemplateSearch",
     "__version__",
@@ -104,6 +107,7 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "load_task",
     "method",

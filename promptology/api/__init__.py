@@ -1,9 +1,10 @@
-"""The public calls: evaluate, fit, compare, transfer, apply, load, attach."""
+"""The public calls: evaluate, fit, fit_stages, compare, transfer, apply, load, attach."""
 
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
+from promptology.api.staging import Stages, fit_stages
 from promptology.api.transferring import Evaluations, Grid, transfer
 from promptology.api.using import Evaluation, apply, evaluate
 from promptology.evidence.fitting import Result
@@ -15,12 +16,14 @@ __all__ = [
     "Evaluations",
     "Grid",
     "Result",
+    "Stages",
     "apply",
     "attach",
     "compare",
     "default_budget",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "plan",
     "transfer",

@@ -42,7 +42,13 @@ With --protocol prequential the training items are a stream: block by block they
 stored, the labels open, and the method learns from all items seen so far. The score over the stream is the evidence.
 
 Example: promptology fit --task log.csv --text message --label queue --model minilm --method linear-probe
---protocol prequential --blocks 10 --order file"""
+--protocol prequential --blocks 10 --order file
+
+With --protocol stages several tasks are learned one after another, --task first, and every task is scored after every
+stage: average accuracy, backward and forward transfer, forgetting.
+
+Example: promptology fit --task 2023.csv --protocol stages --stage 2024=2024.csv --stage 2025=2025.csv --model minilm
+--method linear-probe"""
 
 COMPARE = """Compare methods at equal budget on the same sealed items.
 
@@ -165,6 +171,10 @@ def fit(
         str | None,
         typer.Option("--order", metavar="seed|file", help="prequential: shuffled by --seed, or as it stands."),
     ] = None,
+    stage: Annotated[
+        list[str],
+        typer.Option("--stage", metavar="NAME=SPEC", help="stages: a task learned after --task; may be repeated."),
+    ] = [],  # noqa: B006
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")
     ] = False,
@@ -176,9 +186,17 @@ def fit(
     from promptology.evidence.report import format_table, write
 
     shared.refuse_ray("fit")
+    if (protocol == "stages") != bool(stage):
+        raise UsageError("--protocol stages and --stage NAME=SPEC go together: --task is learned first")
+    if stage and (dry_run or blocks is not None or order is not None):
+        raise UsageError("--dry-run, --blocks and --order do not go with --protocol stages")
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, method, assignments(settings))])
+    if stage:
+        tasks = more_tasks(shared, task, stage, "--stage")
+        more = {"retry_failed": retry_failed, "expect": expect, "out": out_folder, "settings": assignments(settings)}
+        return _fit_stages(shared, tasks, model, method, more)
     watcher = Watcher()
     argv, nonce = sys.argv[1:], _nonce(shared)
     options = {**shared.options(), "nonce": nonce}
@@ -215,6 +233,38 @@ def fit(
     for warning in result.warnings:
         out(f"note: {warning}")
     out(f"\nprompt  {folder}\nreport  {result.folder / 'report.html'}")
+
+
+def _fit_stages(shared: Common, tasks: dict[str, Any], model: Any, method: str, more: dict[str, Any]) -> None:
+    from promptology import api
+
+    watcher = Watcher()
+    argv, nonce = sys.argv[1:], _nonce(shared)
+    _say_budget(shared, model)
+    try:
+        result = api.fit_stages(
+            tasks,
+            model,
+            method,
+            helpers=shared.helpers(),
+            prompt=shared.start(),
+            system=shared.system,
+            budget=shared.budget,
+            observe=watcher.observe,
+            progress=watcher.progress,
+            command=command_line(argv),
+            origin=origin(argv, nonce),
+            **more,
+            **{**shared.options(), "nonce": nonce},
+        )
+    finally:
+        watcher.close()
+    report = result.report(result.folder / "report.html")
+    folder = more["out"] or result.folder / "prompt"
+    if shared.json:
+        return out_json({**result.document, "prompt_folder": str(folder), "report": str(report)})
+    out(str(result))
+    out(f"\nprompt  {folder}\nreport  {report}")
 
 
 @app.command(help=COMPARE)

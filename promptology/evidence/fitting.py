@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,15 +179,50 @@ def fit_one(
 
     Raises UsageError, AccessError, ModelError, TooManyMissing or StoreError; what was answered is kept in the store.
     """
-    say: Observer = observe or (lambda event, values: None)
     if settings.protocol == STREAM:
         check_stream(task, settings.blocks, settings.order)
+    with begun(
+        task, model, card, method, helpers, settings, store=store, sources=sources, observe=observe, progress=progress
+    ) as (run, meter, models, folder, say):
+        return _run(card, method, models, settings, run, meter, folder, say)
+
+
+class Begun(NamedTuple):
+    """A run that was begun: what a method sees, the meter behind it, models by role, its folder, who is told."""
+
+    run: Run
+    meter: Meter
+    models: Mapping[str, Any]
+    folder: Path
+    say: Observer
+
+
+@contextmanager
+def begun(
+    task: Task,
+    model: Any,
+    card: Card,
+    method: Any,
+    helpers: Mapping[str, Any],
+    settings: Settings,
+    *,
+    store: Place = None,
+    sources: Sequence[Learned] = (),
+    observe: Observer | None = None,
+    progress: Callable[[Meter, str, int], None] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Iterator[Begun]:
+    """Begin a run, or take up the one of this specification, and keep other processes off it.
+
+    `more`: what else makes it this run. Raises UsageError, AccessError or StoreError before anything is asked.
+    """
+    say: Observer = observe or (lambda event, values: None)
     models, notes = roles_of(card, model, helpers, task.metric)
     if "usd" in settings.budget.limits:
         _check_prices(models, settings.prices)
     for note in notes:
         say("note", {"text": note})
-    spec = run_spec(task, card, method, models, settings, sources)
+    spec = {**run_spec(task, card, method, models, settings, sources), **(more or {})}
     id = digest(spec)
     if settings.expect and id != settings.expect:
         raise ReplayError(
@@ -199,7 +235,7 @@ def fit_one(
         row = opened.create_run(id, {**spec, "origin": dict(settings.origin)})
         say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
         run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
-        return _run(card, method, models, settings, run, meter, folder, say)
+        yield Begun(run, meter, models, folder, say)
 
 
 def _open(

@@ -30,6 +30,8 @@ from promptology.prompts.learned import Learned
 from promptology.run.handles import Handle
 from promptology.run.meter import Meter
 
+REFUSALS: tuple[type[Exception], ...] = (AccessError, ArtifactError, UsageError)
+"""How a prompt says that it does not fit a model or a task."""
 NO_BUDGET = "the budget does not cover it"
 Array = NDArray[np.float64]
 
@@ -63,7 +65,12 @@ class Figure(NamedTuple):
 
 
 def bound(
-    learned: Learned, handles: Mapping[str, Handle], task: Task, meter: Meter, items: Sequence[Item]
+    learned: Learned,
+    handles: Mapping[str, Handle],
+    task: Task,
+    meter: Meter,
+    items: Sequence[Item],
+    refusals: tuple[type[Exception], ...] = REFUSALS,
 ) -> Predictor | str:
     """Return a prompt bound to a model and to the fields and classes of a task, or why this pair does not work.
 
@@ -74,7 +81,7 @@ def bound(
         predictor = bind(learned, handles["model"], {r: h for r, h in handles.items() if r != "model"}, task.signature)
         judge = referee(task.metric, handles, task.signature)
         return predictor if measure(meter, [predictor], items[:1], judge) else NO_BUDGET
-    except (AccessError, ArtifactError, ModelError, UsageError) as error:
+    except refusals as error:
         return " ".join(str(error).split())
 
 
@@ -82,17 +89,18 @@ def column(
     meter: Meter, prompts: Sequence[Learned], handles: Mapping[str, Handle], task: Task, items: Sequence[Item]
 ) -> list[Cell]:
     """Measure prompts on the same items, as many as the budget covers; one cell each."""
-    made = [bound(learned, handles, task, meter, items) for learned in prompts]
+    # Where one model refuses for good, the others may not.
+    made = [bound(learned, handles, task, meter, items, (*REFUSALS, ModelError)) for learned in prompts]
     usable = [predictor for predictor in made if not isinstance(predictor, str)]
     judge: Referee | None = referee(task.metric, handles, task.signature) if usable else None
     many = iter((measure(meter, usable, items, judge) if usable else None) or ())
-    return [Cell(None, None, p) if isinstance(p, str) else cell_of(task, next(many, None)) for p in made]
+    return [cell_of(task, p if isinstance(p, str) else next(many, NO_BUDGET)) for p in made]
 
 
-def cell_of(task: Task, found: Measured | None) -> Cell:
-    """Return the cell of what was measured."""
-    if found is None:
-        return Cell(None, None, NO_BUDGET)
+def cell_of(task: Task, found: Measured | str) -> Cell:
+    """Return the cell of what was measured, or of the reason why nothing was."""
+    if isinstance(found, str):
+        return Cell(None, None, found)
     if not found.n:
         return Cell(None, None, "every answer is missing")
     rng = np.random.default_rng(int(task.items_fingerprint(), 16))
