@@ -63,6 +63,8 @@ def settings_of(
     expect: str = "",
     origin: Mapping[str, Any] | None = None,
     readout: str = "",
+    noise_floor: int = 0,
+    max_prompt_tokens: int = 0,
     blocks: int | None = None,
     order: str | None = None,
     roles: Sequence[str] = ("model", "optimizer", "judge"),
@@ -73,6 +75,11 @@ def settings_of(
         raise UsageError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
     if protocol != "prequential" and (blocks is not None or order is not None):
         raise UsageError("blocks and order belong to a stream: give them with protocol prequential")
+    if protocol == "prequential" and noise_floor:
+        raise UsageError("a noise floor is measured on sealed test items, which a stream does not open; leave it out")
+    for name, value in (("noise_floor", noise_floor), ("max_prompt_tokens", max_prompt_tokens)):
+        if not isinstance(value, int) or value < 0:
+            raise UsageError(f"{name} is {value!r}; give a whole number, 0 turns it off")
     return Settings(
         Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),
         seed,
@@ -86,6 +93,8 @@ def settings_of(
         origin or {},
         expect,
         readout,
+        noise_floor,
+        max_prompt_tokens,
         10 if blocks is None else blocks,
         order or "seed",
     )

@@ -94,8 +94,8 @@ def fit(
     `budget`: "300calls,2usd,500ktok,20000passes,10m" in any mix, over learning and evidence; `out`: where to save the
     prompt folder; `store`: a path or "postgresql://USER@HOST/DATABASE", default PROMPTOLOGY_STORE, else a file of the
     user's own. `options`: seed, cache, price, sampling, evidence_share, missing, protocol, retry_failed, readout
-    ("label-likelihood": the likeliest class name, for models with log-probabilities), blocks and order (of protocol
-    "prequential", see `evidence.streams`). The same call after a crash continues. Raises PromptologyError, one line.
+    ("label-likelihood": the likeliest class name), noise_floor (test items that are asked twice), max_prompt_tokens
+    (longer proposals are dropped), blocks, order (of a stream). The same call after a crash continues.
     """
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = create(method, settings)

@@ -56,9 +56,10 @@ def plan(
         learning = None  # a method plans with one call per prediction
     one = _prediction(task, model, start, run_settings).plus(_priced(grades(task, 1), run_settings.prices.get("judge")))
     counts = _labelled(task)
-    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()))
+    again = min(run_settings.noise_floor, counts["test"]) if one.calls else 0
+    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()) + again)
     learning = learning and _priced(learning, run_settings.prices.get("model"))
-    share = _affordable(learning, task, run_settings.budget)
+    share = _affordable(learning, task, run_settings.budget, run_settings.noise_floor)
     return {
         "method": card.slug,
         "task": task_entry(task),
@@ -102,11 +103,11 @@ def _priced(cost: Cost, price: Price | None) -> Cost:
     return cost if price is None else cost._replace(usd=price.usd(cost.tokens_in, cost.tokens_out))
 
 
-def _affordable(learning: Cost | None, task: Task, budget: Budget) -> float | None:
+def _affordable(learning: Cost | None, task: Task, budget: Budget, again: int) -> float | None:
     """Return the share of the search that fits beside what evidence holds back; None where no plan or limit tells."""
     if learning is None:
         return None
-    back = held_back(task, budget)
+    back = held_back(task, budget, again)
     shares = [
         (budget.limits[r] - back.get(r, 0.0)) / getattr(learning, r)
         for r in RESOURCES

@@ -14,7 +14,8 @@ from promptology.data.task import SPLITS, Task
 from promptology.errors import BudgetEnded, UsageError
 from promptology.evidence.documents import model_entry, score_of, task_entry
 from promptology.evidence.fitting import Settings, ledger_of
-from promptology.evidence.measuring import Measured, measure
+from promptology.evidence.guards import Guards, check_length, guard_prompt, measured_twice
+from promptology.evidence.measuring import Measured
 from promptology.evidence.statistics import Interval, bootstrap_interval
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One prompt measured: score with interval, parse rate, cost. `document` is the same as plain JSON."""
+    """One prompt measured: score with interval, parse rate, cost, guards. `document` is the same as plain JSON."""
 
     score: Interval
     metrics: dict[str, float]
@@ -42,6 +43,12 @@ class Evaluation:
     charged: Cost
     paid: Cost
     document: dict[str, Any] = field(repr=False)
+    guards: Guards = field(default_factory=Guards)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the figure."""
+        return tuple(self.document["warnings"])
 
     def __str__(self) -> str:
         s = self.score
@@ -80,10 +87,12 @@ def evaluate(
 
     `prompt`: a text, something learned, or nothing for the plain start. `split`: test (its opening is counted),
     validation or train. `helpers`: by role; a metric that needs a judge takes the task's own model without one.
+    `options`: as in `fit`; noise_floor asks the prompt a second time on so many of the items.
 
     Several named tasks, {"base": t1, "novel": t2}, give the score of each and their harmonic mean; the prompt is bound
     to the classes of each, and the budget is over all. What was learned may stand first: evaluate(learned, tasks,
-    model). Raises UsageError where the split has no labelled items and the metric needs them.
+    model). Raises UsageError where the split has no labelled items and the metric needs them, or the prompt is longer
+    than max_prompt_tokens.
     """
     if isinstance(task, Learned):
         task, model, prompt = model, prompt, task
@@ -121,21 +130,24 @@ def _evaluate_one(
         judge = referee(task.metric, handles, task.signature)
         predictor = bind(learned, handles["model"], {r: h for r, h in handles.items() if r != "model"}, task.signature)
         items = scored(task, split)
+        check_length(learned, handles["model"], run_settings.max_prompt_tokens)
         with watched(progress) as shown:
             meter.on_progress = shown
-            both = measure(meter, [predictor], items, judge)
+            both, noise = measured_twice(meter, predictor, items, task.metric, judge, run_settings.noise_floor)
         if both is None:
             raise UsageError(f"budget {run_settings.budget} does not cover a single item; give a larger one")
         openings = 0
         if split == "test":
             openings = opened.open_test(task.items_fingerprint(), f"evaluate-{digest(learned.to_json())}")
         meter.check_missing()
+    guards = guard_prompt(task, learned, handles["model"], noise, openings)
     (one,) = both
     metrics = task.metric.aggregate(one.outputs, one.targets)
     rng = np.random.default_rng(int(task.items_fingerprint(), 16))
     interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)
-    return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc)
+    doc |= {"guards": guards.to_json(), "warnings": [*doc["notes"], *guards.warnings]}
+    return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc, guards)
 
 
 def _evaluation_document(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from promptology.cli.app import app
-from promptology.cli.options import Common, assignments, command_line, common, named, origin
+from promptology.cli.options import Common, assignments, command_line, common, origin
+from promptology.cli.several import evaluate_several, fit_stages, more_tasks, nonce_of, say_budget
 from promptology.cli.showing import Watcher, out, out_json, say
 from promptology.errors import UsageError
 
@@ -73,6 +73,7 @@ def evaluate(
 ) -> None:
     """Measure one prompt."""
     from promptology import api
+    from promptology.evidence.guards import lines
     from promptology.evidence.report import format_cost
     from promptology.prompts.saving import is_prompt_folder, load
 
@@ -84,7 +85,7 @@ def evaluate(
     saved = shared.prompt is not None and is_prompt_folder(shared.prompt)
     prompt: Any = load(shared.prompt or "") if saved else shared.start()
     if also:
-        return _evaluate_several(shared, more_tasks(shared, task, also, "--also"), model, prompt, split)
+        return evaluate_several(shared, more_tasks(shared, task, also, "--also"), model, prompt, split)
     try:
         result = api.evaluate(
             task,
@@ -111,44 +112,11 @@ def evaluate(
     out(f"{'parse rate':<16} {m.parse_rate:.3f}   {m.missing} missing")
     out(f"{'cost':<16} {format_cost(result.charged.to_json())}   paid now: {format_cost(result.paid.to_json())}")
     out(f"{'per prediction':<16} {format_cost(m.per_prediction.to_json())}")
+    for note in [*lines(result.document["guards"]), *result.guards.warnings]:
+        out(f"note: {note}")
     openings = result.document["task"]["test_openings"]
     if split == "test" and openings > 1:
         out(f"{'test openings':<16} {openings}: prompts chosen by this figure look better than they are")
-
-
-def more_tasks(shared: Common, task: Any, specs: Sequence[str], option: str) -> dict[str, Any]:
-    """Return the task and further ones by name; columns and metric are the same for all, a --test file is the first's.
-
-    Raises UsageError for one name twice.
-    """
-    found = {str(task.name): task}
-    for name, spec in named(specs, option, must=True):
-        if name in found:
-            raise UsageError(f"{option}: a task is named {name!r} already, choose another name")
-        found[name] = replace(shared, task=spec, test=None).load()
-    return found
-
-
-def _evaluate_several(shared: Common, tasks: dict[str, Any], model: Any, prompt: Any, split: str) -> None:
-    from promptology import api
-
-    watcher = Watcher()
-    try:
-        result = api.evaluate(
-            tasks,
-            model,
-            prompt,
-            system=shared.system,
-            split=split,
-            budget=shared.budget,
-            progress=watcher.progress,
-            helpers=shared.helpers(),
-            command=command_line(sys.argv[1:]),
-            **shared.options(),
-        )
-    finally:
-        watcher.close()
-    out_json(result.document) if shared.json else out(str(result))
 
 
 @app.command(help=FIT)
@@ -196,11 +164,11 @@ def fit(
     if stage:
         tasks = more_tasks(shared, task, stage, "--stage")
         more = {"retry_failed": retry_failed, "expect": expect, "out": out_folder, "settings": assignments(settings)}
-        return _fit_stages(shared, tasks, model, method, more)
+        return fit_stages(shared, tasks, model, method, more)
     watcher = Watcher()
-    argv, nonce = sys.argv[1:], _nonce(shared)
+    argv, nonce = sys.argv[1:], nonce_of(shared)
     options = {**shared.options(), "nonce": nonce}
-    _say_budget(shared, model)
+    say_budget(shared, model)
     try:
         result = api.fit(
             task,
@@ -230,41 +198,8 @@ def fit(
     if shared.json:
         return out_json({**result.document, "prompt_folder": str(folder), "report": str(result.folder / "report.html")})
     out(format_table(result.document))
-    for warning in result.warnings:
-        out(f"note: {warning}")
+    _say_notes(result.document, model)
     out(f"\nprompt  {folder}\nreport  {result.folder / 'report.html'}")
-
-
-def _fit_stages(shared: Common, tasks: dict[str, Any], model: Any, method: str, more: dict[str, Any]) -> None:
-    from promptology import api
-
-    watcher = Watcher()
-    argv, nonce = sys.argv[1:], _nonce(shared)
-    _say_budget(shared, model)
-    try:
-        result = api.fit_stages(
-            tasks,
-            model,
-            method,
-            helpers=shared.helpers(),
-            prompt=shared.start(),
-            system=shared.system,
-            budget=shared.budget,
-            observe=watcher.observe,
-            progress=watcher.progress,
-            command=command_line(argv),
-            origin=origin(argv, nonce),
-            **more,
-            **{**shared.options(), "nonce": nonce},
-        )
-    finally:
-        watcher.close()
-    report = result.report(result.folder / "report.html")
-    folder = more["out"] or result.folder / "prompt"
-    if shared.json:
-        return out_json({**result.document, "prompt_folder": str(folder), "report": str(report)})
-    out(str(result))
-    out(f"\nprompt  {folder}\nreport  {report}")
 
 
 @app.command(help=COMPARE)
@@ -296,8 +231,8 @@ def compare(
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method], known)
     watcher = Watcher()
-    argv, nonce = sys.argv[1:], _nonce(shared)
-    _say_budget(shared, model)
+    argv, nonce = sys.argv[1:], nonce_of(shared)
+    say_budget(shared, model)
     try:
         result = api.compare(
             task,
@@ -323,10 +258,22 @@ def compare(
     if shared.json:
         return out_json({**result.document, "report": str(report)})
     out(format_table(result.document))
-    for arm in result.document["arms"]:
-        for warning in arm["warnings"]:
-            out(f"note: {arm['method']}: {warning}")
+    _say_notes(result.document, model, named=True)
     out(f"\nreport  {report}")
+
+
+def _say_notes(document: Mapping[str, Any], model: Any, named: bool = False) -> None:
+    """Print what is to be known about each arm; how often the test split was opened stands below the table already."""
+    from promptology.evidence.guards import NOT_ASKED, OPENED, lines
+
+    for arm in document["arms"]:
+        seed = f"seed {arm['seeds'][0]['seed']}: " if arm.get("seeds") else ""
+        said = [w for w in arm["warnings"] if OPENED not in w]
+        for note in [*said, *(seed + line for line in lines(arm["guards"]))]:
+            out(f"note: {arm['method']}: {note}" if named else f"note: {note}")
+    unasked = all(arm["score"] and arm["guards"]["noise"] is None for arm in document["arms"])
+    if unasked and document["protocol"] == "holdout" and not getattr(model, "local", False):
+        out(f"note: {NOT_ASKED}")
 
 
 def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -337,21 +284,6 @@ def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dic
             raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(methods)}")
         found.setdefault(slug, {})[key] = value
     return found
-
-
-def _nonce(shared: Common) -> str:
-    from promptology.evidence.fitting import new_nonce
-
-    return "" if shared.cache == "on" else shared.nonce or new_nonce()
-
-
-def _say_budget(shared: Common, model: Any) -> None:
-    from promptology.api import default_budget
-
-    if shared.budget is None:
-        say(f"note: no --budget given; using {default_budget(model)}")
-    if getattr(model, "simulated", False):
-        say("note: the model is simulated")
 
 
 def _plan(shared: Common, task: Any, model: Any, method: str, settings: dict[str, str]) -> dict[str, Any]:

@@ -143,6 +143,13 @@ class Common:
     ] = None
     cache: Annotated[str, O("--cache", metavar="on|off", help="Use answers of earlier runs.")] = "on"
     missing: Annotated[float, O("--missing", help="Share of missing answers that stops the run.")] = 0.2
+    noise_floor: Annotated[
+        int,
+        O("--noise-floor", metavar="N", help="Ask the measured prompt a second time on N items: how much is noise."),
+    ] = 0
+    max_prompt_tokens: Annotated[
+        int, O("--max-prompt-tokens", metavar="N", help="Longest prompt, in tokens without the input.")
+    ] = 0
     seed: Annotated[int, O("--seed", help="Seed of everything random.")] = 0
     split_seed: Annotated[
         int,
@@ -225,6 +232,8 @@ class Common:
             "missing": self.missing,
             "nonce": self.nonce,
             "readout": self.readout,
+            "noise_floor": self.noise_floor,
+            "max_prompt_tokens": self.max_prompt_tokens,
         }
 
 

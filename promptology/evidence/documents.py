@@ -72,6 +72,7 @@ def arm_of(result: Result, label: str) -> dict[str, Any]:
         "ledger": result.ledger,
         "history": result.history,
         "warnings": list(result.warnings),
+        "guards": result.guards.to_json(),
         "seconds": result.elapsed,
         **({"curve": list(evidence.curve)} if evidence.curve else {}),
     }

@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptology.data.items import digest
-from promptology.data.scoring import Metric
 from promptology.data.task import Task
-from promptology.errors import AccessError, ReplayError, UsageError
+from promptology.errors import ReplayError
+from promptology.evidence.guards import Guards, check_length, guard, room_for_noise, within
 from promptology.evidence.protocols import Evidence, choose, gather
+from promptology.evidence.specifying import Settings, check_prices, new_nonce, roles_of, run_spec
 from promptology.evidence.streams import NAME as STREAM
 from promptology.evidence.streams import check_stream, prequential
 from promptology.evidence.turns import check_alive, held_back
 from promptology.methods.registry import Card
-from promptology.models.access import offers, verb
 from promptology.prompts.learned import Learned
 from promptology.prompts.saving import save
-from promptology.run.budget import Budget
-from promptology.run.cost import Cost, Price
+from promptology.run.cost import Cost
 from promptology.run.engine import Run, learn, status_of
 from promptology.run.handles import Handle
-from promptology.run.meter import Limits, Meter
+from promptology.run.meter import Meter
 from promptology.run.store import Place, Store, home, no_place, using_store
 
+__all__ = [
+    "Begun",
+    "Observer",
+    "Result",
+    "Settings",
+    "begun",
+    "fit_one",
+    "held_back",
+    "ledger_of",
+    "new_nonce",
+    "roles_of",
+    "run_spec",
+]
+
 Observer = Callable[[str, Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a run that do not belong to the method.
-
-    `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
-    off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
-    `readout`: how the start reads the model, where the default is not wanted. `blocks`, `order`: of a stream, see
-    `streams.prequential`.
-    """
-
-    budget: Budget
-    seed: int = 0
-    cache: bool = True
-    prices: Mapping[str, Price] = field(default_factory=dict)
-    sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    protocol: str | None = None
-    retry_failed: bool = False
-    nonce: str = ""
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    expect: str = ""
-    readout: str = ""
-    blocks: int = 10
-    order: str = "seed"
 
 
 @dataclass(frozen=True)
@@ -76,6 +62,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
+    guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
     _helpers: Mapping[str, Any] = field(default_factory=dict)
@@ -99,67 +86,6 @@ class Result:
 
     def __str__(self) -> str:
         return f"{self.method}: {self.evidence}"
-
-
-def roles_of(
-    card: Card, model: Any, helpers: Mapping[str, Any], metric: Metric | None = None
-) -> tuple[dict[str, Any], list[str]]:
-    """Return a model per role that method and metric declare, and what must be said aloud about defaults.
-
-    A helper role that was not given takes the task's own model where it can do the work. Raises AccessError where a
-    model does not offer what its role needs, UsageError for a helper that the method does not know.
-    """
-    unknown = set(helpers) - set(card.needs) - set(card.optional) - {"judge"}
-    if unknown:
-        known = ", ".join(r for r in (*card.needs, *card.optional) if r != "model") or "none"
-        raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}; its helper roles: {known}")
-    models: dict[str, Any] = {}
-    notes: list[str] = []
-    of_metric = {r: (a,) for r, a in metric.needs.items() if r not in card.needs} if metric else {}
-    for role, allowed in {**card.needs, **of_metric}.items():
-        given = model if role == "model" else helpers.get(role)
-        if given is None:
-            given = model
-            notes.append(f"role {role}: the task's own model ({model.name})")
-        if not set(offers(given)) & set(allowed):
-            who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
-            raise AccessError(
-                f"{who} needs a model that {' or '.join(map(verb, allowed))} as {role!r}; "
-                f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
-            )
-        models[role] = given
-    for role in (*card.optional, "judge"):
-        if role in helpers:
-            models[role] = helpers[role]
-    return models, notes
-
-
-def run_spec(
-    task: Task,
-    card: Card,
-    method: Any,
-    models: Mapping[str, Any],
-    settings: Settings,
-    sources: Sequence[Learned] = (),
-) -> dict[str, Any]:
-    """Return what makes a run this run; equal specifications are the same run."""
-    return {
-        "task": {"name": task.name, "fingerprint": task.fingerprint(), "metric": task.metric.name},
-        "method": card.slug,
-        "settings": asdict(method),
-        "models": {role: str(getattr(m, "identity", m.name)) for role, m in models.items()},
-        "budget": str(settings.budget),
-        "evidence_share": settings.budget.evidence_share,
-        "seed": settings.seed,
-        "prices": {role: list(price) for role, price in settings.prices.items()},
-        "sampling": {role: dict(values) for role, values in settings.sampling.items()},
-        "protocol": settings.protocol or "",
-        "cache": settings.cache,
-        "nonce": settings.nonce,
-        **({"readout": settings.readout} if settings.readout else {}),
-        **({"stream": [settings.blocks, settings.order]} if settings.protocol == STREAM else {}),
-        **({"sources": [digest(source.to_json()) for source in sources]} if sources else {}),
-    }
 
 
 def fit_one(
@@ -219,7 +145,7 @@ def begun(
     say: Observer = observe or (lambda event, values: None)
     models, notes = roles_of(card, model, helpers, task.metric)
     if "usd" in settings.budget.limits:
-        _check_prices(models, settings.prices)
+        check_prices(models, settings.prices)
     for note in notes:
         say("note", {"text": note})
     spec = {**run_spec(task, card, method, models, settings, sources), **(more or {})}
@@ -232,9 +158,10 @@ def begun(
     folder = home() / "runs" / id
     with using_store(store) as opened, opened.alone(id):
         _check_writable(folder)
+        run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
+        check_length(run.start, run.model(), settings.max_prompt_tokens)
         row = opened.create_run(id, {**spec, "origin": dict(settings.origin)})
         say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
-        run, meter = _open(task, card, models, settings, opened, id, sources, say, progress)
         yield Begun(run, meter, models, folder, say)
 
 
@@ -275,6 +202,7 @@ def _open(
         on_log=say,
         on_track=lambda label, n, total: say("track", {"label": label, "done": n, "total": total}),
         readout=settings.readout,
+        max_prompt_tokens=settings.max_prompt_tokens,
     )
     return run, meter
 
@@ -293,7 +221,7 @@ def _run(
     store = meter.store
     with status_of(meter):
         course = _stream if settings.protocol == STREAM else _hold_out
-        learned, evidence, learning, ended = course(card, method, settings, run, meter, say)
+        learned, evidence, learning, ended, guards = course(card, method, settings, run, meter, say)
         meter.check_missing()
     result = Result(
         learned,
@@ -307,9 +235,10 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        (*run.warnings, *warnings_of(ended, evidence, meter)),
+        (*run.warnings, *warnings_of(ended, evidence, meter), *guards.warnings),
         meter.elapsed,
         run.lineage.to_json(learned),
+        guards,
         _model=models["model"],
         _helpers=models,
     )
@@ -327,24 +256,28 @@ class Course(NamedTuple):
     evidence: Evidence
     learning: Cost
     ended: tuple[str, ...]
+    guards: Guards
 
 
 def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
     """Learn, choose on validation, measure on the sealed split or in a duel."""
-    meter.held_back = held_back(run.task, settings.budget)
-    found = learn(method, run)
+    meter.held_back = held_back(run.task, settings.budget, settings.noise_floor)
+    found = within(run, learn(method, run))
     check_alive(card, run, meter)
     learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
     say("phase", {"name": "evidence"})
     meter.phase, meter.held_back = "evidence", {}
-    choice = choose(run, meter, found)
-    evidence = gather(run.task, run, meter, choice.learned, settings.protocol)
+    with room_for_noise(run, meter, found, settings.noise_floor, settings.protocol):
+        choice = choose(run, meter, found)
+        evidence = gather(run.task, run, meter, choice.learned, settings.protocol)
+    guards = guard(run, meter, evidence, choice.learned, settings.noise_floor)
     when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
     return Course(
         choice.learned,
         evidence,
         learning,
         (*([choice.note] if choice.note else []), *([f"the budget ended the search {when}"] if stopped else [])),
+        guards,
     )
 
 
@@ -358,7 +291,7 @@ def _stream(card: Card, method: Any, settings: Settings, run: Run, meter: Meter,
     check_alive(card, run, meter)
     fits = len(done.evidence.curve)
     ended = (f"the budget ended {done.ended} of {fits} fits before their end",) if done.ended else ()
-    return Course(done.learned, done.evidence, done.learning, ended)
+    return Course(done.learned, done.evidence, done.learning, ended, guard(run, meter, done.evidence, done.learned, 0))
 
 
 def warnings_of(ended: Sequence[str], evidence: Evidence, meter: Meter) -> tuple[str, ...]:
@@ -371,14 +304,6 @@ def warnings_of(ended: Sequence[str], evidence: Evidence, meter: Meter) -> tuple
 
 def _declared(card: Card, role: str) -> tuple[str, ...]:
     return card.needs.get(role) or card.optional.get(role) or ("generates",)
-
-
-def _check_prices(models: Mapping[str, Any], prices: Mapping[str, Price]) -> None:
-    missing = [r for r, m in models.items() if r not in prices and not getattr(m, "local", False)]
-    if missing:
-        raise UsageError(
-            f"a usd budget needs the price of {', '.join(missing)}; give --price IN,OUT in dollars per million tokens"
-        )
 
 
 def ledger_of(meter: Meter) -> list[dict[str, Any]]:
@@ -397,8 +322,3 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise no_place(folder, error) from None
-
-
-def new_nonce() -> str:
-    """Return what makes a run with the cache off a new run."""
-    return os.urandom(6).hex()

@@ -238,14 +238,18 @@ def _duel_evidence(values: np.ndarray, rng: np.random.Generator, after: Predicti
     )
 
 
+def has_scores(task: Task) -> bool:
+    """Whether the test split can be scored: it has labels, or items for a metric that needs none."""
+    return task.labelled or bool(task.test and not getattr(task.metric, "labels", True))
+
+
 def gather(task: Task, run: Run, meter: Meter, found: Learned, protocol: str | None = None) -> Evidence:
     """Return evidence by the protocol the task allows: holdout with test labels, or where the metric needs none.
 
     Else a duel, where models generate.
     """
     rng = np.random.default_rng(int(task.items_fingerprint(), 16) ^ run.seed)
-    scored = task.labelled or (task.test and not getattr(task.metric, "labels", True))
-    if protocol == "holdout" or (protocol is None and scored):
+    if protocol == "holdout" or (protocol is None and has_scores(task)):
         return holdout(run, meter, found, rng)
     if "generates" in run.model().access and run.task.test:
         return duel(run, meter, found, rng)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from promptology.data.task import Task
 from promptology.errors import TooManyMissing
+from promptology.evidence.guards import within
 from promptology.evidence.protocols import choosing_items
 from promptology.methods.registry import Card
 from promptology.prompts.learned import Learned
@@ -43,7 +44,7 @@ class Turns:
         self.done += 1
         self.meter.phase, self.meter.stopped = "learning", False
         self.meter.held_back = {r: limit - self._until(r, limit) for r, limit in self.meter.budget.limits.items()}
-        found = learn(method, run)
+        found = within(run, learn(method, run))
         self.ended += self.meter.stopped
         self.meter.stopped = False
         return found
@@ -69,14 +70,17 @@ class Turns:
         yield
 
 
-def held_back(task: Task, budget: Budget) -> dict[str, float]:
-    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use."""
+def held_back(task: Task, budget: Budget, again: int = 0) -> dict[str, float]:
+    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use.
+
+    `again`: items that are asked a second time, for the noise floor.
+    """
     share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
     if "calls" in share:
         items = len(task.test) + len(choosing_items(task))
         scored = task.labelled or not getattr(task.metric, "labels", True)
         # A judge grades every answer.
-        most = 2 * items * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
+        most = (2 * items + again) * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
         share["calls"] = min(int(share["calls"]), most)
     return share
 
@@ -90,9 +94,10 @@ def check_alive(card: Card, run: Run, meter: Meter) -> None:
             f"{meter.last_failure}); when it answers again, resume with --retry-failed"
         )
     if count["proposals"] and not count["usable"]:
+        fit = f" of at most {run.max_prompt_tokens} tokens" if count["too long"] else ""
         raise TooManyMissing(
             f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
-            "hold no new prompt; try another --optimizer, or a start that says more"
+            f"hold no new prompt{fit}; try another --optimizer, or a start that says more"
         )
     if count["votes"] and count["votes"] == count["void"]:
         raise TooManyMissing(

@@ -23,11 +23,15 @@ SHORT = 256
 
 
 class Referee(NamedTuple):
-    """A metric with the handle of the model that it needs, for the items of one task."""
+    """A metric with the handle of the model that it needs, for the items of one task.
+
+    `sample`: 1 asks everything as a second sample, for a second opinion of the same judge.
+    """
 
     metric: Any
     handle: Handle
     signature: Signature
+    sample: int = 0
 
     def judge(self, many: Sequence[Predictions], items: Sequence[Item]) -> list[Predictions]:
         """Return the predictions of several prompts on the same items, each answer graded.
@@ -76,7 +80,7 @@ class Referee(NamedTuple):
         return self.handle.requests([q for q in questions if q is not None], **self._settings())
 
     def _settings(self) -> dict[str, Any]:
-        return {"temperature": 0.0, "max_tokens": self.metric.max_tokens}
+        return {"temperature": 0.0, "max_tokens": self.metric.max_tokens, "sample": self.sample}
 
 
 def referee(metric: Metric, handles: Mapping[str, Handle], signature: Signature) -> Referee | None:

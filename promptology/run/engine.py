@@ -18,6 +18,7 @@ from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
 from promptology.run.lineage import Lineage, counts
 from promptology.run.meter import Meter
+from promptology.run.scored import Scored
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class Run:
         on_log: Callable[[str, Mapping[str, Any]], None] | None = None,
         on_track: Callable[[str, int, int | None], None] | None = None,
         readout: str = "",
+        max_prompt_tokens: int = 0,
     ) -> None:
         self.task = task
         self.tasks: Mapping[str, Task] = tasks or {task.name: task}
@@ -62,6 +64,9 @@ class Run:
         self.tally: Counter[str] = Counter()
         """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
         self.trainings: Counter[str] = Counter()
+        self.scored = Scored()
+        """What the search scored, noted by `search.scoring.score`."""
+        self.max_prompt_tokens = max_prompt_tokens
         self.meter = meter
         self._handles = dict(handles)
         self._readout = readout
@@ -109,10 +114,15 @@ class Run:
         """
         part = copy.copy(self)
         part.task, part.tasks = task, tasks or {task.name: task}
-        part.sources, part.kept = tuple(sources), None
+        part.sources, part.kept, part.scored = tuple(sources), None, Scored()
         part.start = start_from(task.signature, self.model().access, self._readout)
         part._stage = f"{self._stage}/{name}"
         return part
+
+    def fits(self, learned: Learned) -> bool:
+        """Whether a prompt is no longer than the user allows (`max_prompt_tokens`; 0: any length)."""
+        most = self.max_prompt_tokens
+        return not most or self.model().length(learned).tokens <= most
 
     def keep(self, learned: Learned) -> None:
         """Keep this as the best so far: what the run returns if the budget ends."""

@@ -21,7 +21,9 @@ from promptology.models.access import (
 )
 from promptology.models.byscore import ByScore
 from promptology.models.opening import model as open_model
+from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
+from promptology.run.lengths import Length, length_of
 from promptology.run.meter import Meter
 from promptology.run.store import memory_store
 from promptology.run.work import Arrays, compute
@@ -59,6 +61,20 @@ class Handle:
     def simulated(self) -> bool:
         """Whether answers come from a simulation."""
         return bool(getattr(self._model, "simulated", False))
+
+    @property
+    def local(self) -> bool:
+        """Whether the model runs in this process: asked the same at temperature 0, it answers the same."""
+        return bool(getattr(self._model, "local", False))
+
+    @property
+    def context(self) -> int | None:
+        """The longest input in tokens that a model in this process states, None where nothing is known."""
+        return getattr(self._model, "context", None)
+
+    def length(self, learned: Learned) -> Length:
+        """Return the length of a prompt in tokens of this model; see `run.lengths.length_of`."""
+        return length_of(learned, self._model)
 
     def generate(
         self, prompts: Sequence[Prompt], *, samples: int = 1, fresh: bool = False, **settings: Any

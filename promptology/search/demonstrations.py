@@ -9,7 +9,7 @@ import numpy as np
 from promptology.data.items import Item, Signature
 from promptology.data.splits import strata_keys
 from promptology.errors import UsageError
-from promptology.prompts.learned import Demonstrations, Example
+from promptology.prompts.learned import Demonstrations, Example, Learned
 from promptology.prompts.outputs import answer_text
 from promptology.run.engine import Run
 
@@ -20,6 +20,15 @@ def labelled_train(run: Run) -> tuple[Item, ...]:
     if not items:
         raise UsageError(f"task {run.task.name!r} has no labelled training items to show as demonstrations")
     return items
+
+
+def shortened(run: Run, learned: Learned) -> Learned:
+    """Return a prompt with as many of its first demonstrations as the run's longest prompt allows, perhaps none."""
+    shown = learned.part(Demonstrations)
+    while shown and shown.examples and not run.fits(learned):
+        shown = Demonstrations(shown.examples[:-1])
+        learned = learned.with_parts(shown)
+    return learned
 
 
 def as_examples(items: Sequence[Item], signature: Signature | None = None) -> tuple[Example, ...]:

@@ -11,6 +11,7 @@ from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import input_text, messages
 from promptology.prompts.start import start_from
 from promptology.run.cost import Cost
+from promptology.run.lengths import tokens
 
 PROPOSAL = 150
 """Tokens of a typical proposal: a few words of analysis and an instruction of one paragraph."""
@@ -22,11 +23,6 @@ GRADE = 50
 """Tokens of a typical reply of a judge."""
 LOOKED_AT = 50
 """Items whose rendered prompts are measured."""
-
-
-def tokens(text: str) -> int:
-    """Return the tokens of a text: four bytes each, the usual figure for English."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 def labelled_selection(task: Task) -> tuple[Item, ...]:

@@ -15,6 +15,7 @@ REPAIR = """Your last reply could not be used: {reason}
 {request}
 
 Reply again. Put the complete prompt between <prompt> and </prompt>, and nothing else inside them."""
+TOO_LONG = "it is too long"
 
 
 def propose(
@@ -30,16 +31,16 @@ def propose(
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
-    A proposal is usable when it is not empty, keeps the parent's input placeholders and is not in `known` (normalised
-    text). Each request is a fresh sample. A method that drops proposals instead of asking again gives `keep`: it gets
-    the text of each usable one in turn, and decides in place of `known`.
+    A proposal is usable when it is not empty, keeps the parent's input placeholders, is no longer than the run allows
+    and not in `known` (normalised text). Each request is a fresh sample. A method that drops proposals instead of
+    asking again gives `keep`: it gets the text of each usable one in turn, and decides in place of `known`.
     """
     seen = set() if keep else {normal(text) for text in [*known, parent.instruction]}
     texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
     candidates: list[Learned | None] = []
     broken: dict[int, str] = {}
     for n, text in enumerate(texts):
-        candidate, reason = _read(text, parent, seen, tag)
+        candidate, reason = _read(run, text, parent, seen, tag)
         candidates.append(candidate)
         if reason:
             broken[n] = reason
@@ -47,8 +48,9 @@ def propose(
         again = [REPAIR.format(reason=reason, request=requests[n]) for n, reason in broken.items()]
         repaired = run.model(role).generate(again, temperature=temperature, max_tokens=1024, fresh=True)
         for n, text in zip(broken, repaired, strict=True):
-            candidates[n], reason = _read(text, parent, seen, tag)
+            candidates[n], reason = _read(run, text, parent, seen, tag)
             run.log("repair", reason=broken[n], mended=not reason)
+            run.tally["too long"] += reason.startswith(TOO_LONG)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
     for candidate in candidates:
@@ -59,7 +61,7 @@ def propose(
     return candidates
 
 
-def _read(text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned | None, str]:
+def _read(run: Run, text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned | None, str]:
     """Return the candidate, or why there is none; an answer that never came is not repaired."""
     if text is None:
         return None, ""
@@ -72,7 +74,11 @@ def _read(text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned
         return None, "it must keep " + ", ".join("{" + name + "}" for name in lost) + ", where the input is put in."
     if normal(prompt) in seen:
         return None, "it repeats a prompt that was tried before."
-    return parent.with_instruction(prompt), ""
+    candidate = parent.with_instruction(prompt)
+    if not run.fits(candidate):
+        length = run.model().length(candidate).tokens
+        return None, f"{TOO_LONG} ({length} tokens, {run.max_prompt_tokens} are allowed)."
+    return candidate, ""
 
 
 def normal(text: str) -> str:

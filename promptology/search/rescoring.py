@@ -14,7 +14,7 @@ from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
 from promptology.search.planning import fresh_pool
 from promptology.search.race import Race
-from promptology.search.scoring import score
+from promptology.search.scoring import scores_of
 
 
 def fresh_items(run: Run, used: Iterable[Item], count: int | None = None) -> list[Item]:
@@ -39,7 +39,7 @@ def rescore(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> R
     """
     if not items or len(candidates) < 2:
         return Race(list(candidates), [float("nan")] * len(candidates), 0)
-    scores = score(run, candidates, items)
+    scores = scores_of(run, candidates, items)
     ranked, means = scores.order, scores.means
     run.log("rescored", candidates=len(candidates), items=len(items), best=float(means[ranked[0]]))
     return Race([candidates[i] for i in ranked], [float(means[i]) for i in ranked], len(candidates) * len(items))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.data.items import Item
+from promptology.data.items import Item, digest
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
 from promptology.predict.judging import referee
@@ -45,8 +45,17 @@ class Scores(NamedTuple):
 def score(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Scores:
     """Score candidates on items by the task's metric, in one batch, all on the same items.
 
-    Where the metric needs a model, its grades are a second batch; an answer without a grade is missing.
+    Where the metric needs a model, its grades are a second batch; an answer without a grade is missing. The run notes
+    the figures (`run.scored`), so that evidence can tell how much of the best one is luck.
     """
+    scores = scores_of(run, candidates, items)
+    keys = [digest(c.to_json()["parts"]) for c in candidates]
+    run.scored.note(digest([item.id for item in items]), keys, scores.values)
+    return scores
+
+
+def scores_of(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Scores:
+    """Return the scores without a note: for items that take no part in the search."""
     predictors = [bind(c, run.model(), {r: h for r, h in run.roles.items() if r != "model"}) for c in candidates]
     metric = run.task.metric
     values = np.full((len(candidates), len(items)), np.nan)

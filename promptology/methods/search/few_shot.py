@@ -14,7 +14,7 @@ from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
-from promptology.search.demonstrations import draw_demonstrations, labelled_train
+from promptology.search.demonstrations import draw_demonstrations, labelled_train, shortened
 
 
 @method(
@@ -34,4 +34,4 @@ class FewShot:
     def fit(self, run: Run) -> Learned:
         """Return the start with demonstrations."""
         shown = draw_demonstrations(labelled_train(run), self.shots, run.rng("demonstrations"), run.task.signature)
-        return replace(run.start.with_parts(shown), method="few-shot")
+        return replace(shortened(run, run.start.with_parts(shown)), method="few-shot")

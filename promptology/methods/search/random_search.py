@@ -23,7 +23,7 @@ from promptology.prompts.learned import Learned
 from promptology.prompts.render import frame
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
-from promptology.search.demonstrations import draw_demonstrations, labelled_train
+from promptology.search.demonstrations import draw_demonstrations, labelled_train, shortened
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
 from promptology.search.proposing import propose
 from promptology.search.rescoring import fresh_items, rescore
@@ -91,5 +91,5 @@ class RandomSearch:
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")
             shown = draw_demonstrations(labelled_train(run), self.shots, rng, run.task.signature)
-            candidate = candidate.with_parts(shown)
+            candidate = shortened(run, candidate.with_parts(shown))
         return candidate and replace(candidate, method="random-search")

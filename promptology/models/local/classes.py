@@ -32,6 +32,7 @@ from promptology.zoo import folders
 if TYPE_CHECKING:
     from promptology.models.local.answering import Answering
     from promptology.models.local.body import Body
+    from promptology.models.local.counting import Counter
 
 log = logging.getLogger("promptology")
 
@@ -74,6 +75,7 @@ class LocalModel:
         self.notes: list[str] = []
         self._lock = threading.Lock()
         self._inside: Answering | None = None
+        self._counter: Counter | None = None
         self._identity = ""
         if self._held is not None and (dtype or bits):
             raise UsageError("a model that is loaded already keeps its dtype; load it in the one that you want")
@@ -115,6 +117,24 @@ class LocalModel:
         if self._held is not None:
             return bool(getattr(self._tokenizer, "chat_template", None))
         return has_chat(locate(self.folder))
+
+    def count_tokens(self, text: str) -> int | None:
+        """Return the tokens of a text, without special ones and without loading the weights; None where unknown."""
+        if self._counter is None:
+            from promptology.models.local.counting import Counter
+
+            self._counter = Counter(self.folder if self._held is None else self._tokenizer)
+        return self._counter.count(text)
+
+    @property
+    def context(self) -> int | None:
+        """The longest input in tokens that model or user state, None where nobody does."""
+        from promptology.models.local.counting import stated_limit
+        from promptology.models.local.reading import limit_of
+
+        if self._held is not None:
+            return limit_of(self._held, self._tokenizer, self.max_tokens)
+        return stated_limit(locate(self.folder), self.max_tokens)
 
     def frozen(self) -> Body:
         """Return the loaded model with its tokenizer and sites."""

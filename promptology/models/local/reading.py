@@ -11,6 +11,7 @@ from promptology.models.local.folder import one_line
 
 NO_LIMIT = 4096
 """Longest input, in tokens, of a model that states none: its memory grows with the square."""
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 STATED = 1_000_000
 """A tokenizer's length above this says that nobody stated one."""
 TAIL = 24
@@ -177,7 +178,7 @@ def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
 def limit_of(model: Any, tokenizer: Any, asked: int = 0) -> int:
     """Return the longest input in tokens: what a model's positions allow, and what its tokenizer or the user says."""
     config = model.config
-    stated = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    stated = [getattr(config, name, None) for name in POSITIONS]
     limits = [int(n) for n in stated if isinstance(n, int) and n > 0][:1]
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
