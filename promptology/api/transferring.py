@@ -183,7 +183,9 @@ def is_folder(text: str) -> bool:
 def _name_of_prompt(made: Any, source: Any) -> str:
     if isinstance(source, Learned):
         return source.method or "by hand"
-    return "start" if source is None else str(source)[:60]
+    if source is None:
+        return "start"
+    return str(source) if isinstance(source, Path) or is_folder(source) else source[:60]
 
 
 def _refuse_nothing(found: Mapping[str, Sequence[Cell]]) -> None:

@@ -113,8 +113,8 @@ class _Matrix:
             with self.turns.evidence(), part_of(self.run.meter, 1 / self.left):
                 row.append(self._measured(learned, task, self.items[name]))
             self.left -= 1
-            if not self.rows and isinstance(found := row[-1], Measured):
-                self.items[name] = self.items[name][: found.asked]
+            if not self.rows and (isinstance(found := row[-1], Measured) or found == NO_BUDGET):
+                self.items[name] = self.items[name][: found.asked if isinstance(found, Measured) else 0]
         self.rows.append(row)
 
     def _measured(self, learned: Learned, task: Task, items: Sequence[Item]) -> Measured | str:
