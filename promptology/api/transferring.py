@@ -107,7 +107,8 @@ def transfer(
     with using_store(store) as there:
         measured = _Measuring(there, run_settings, open_all(helpers), split, rows, columns, opened, progress)
         found = measured.run(both, len(opened) > 1)
-        document = measured.document("transfer", f"{len(rows)} prompts by {several}", several, found, (), command)
+        title = f"{len(rows)} prompt{'s' if len(rows) > 1 else ''} by {several}"
+        document = measured.document("transfer", title, several, found, (), command)
     _refuse_nothing(found)
     cells = tuple(zip(*found.values(), strict=True))
     return Grid(tuple(rows), tuple(found), cells, (), document)
@@ -140,7 +141,9 @@ def evaluate_several(
         measured = _Measuring(there, run_settings, open_all(helpers), split, rows, columns, {one.name: one}, progress)
         found = measured.run(False, False)
         mean = harmonic_mean(columns, {name: cells[0] for name, cells in found.items()})
-        document = measured.document("evaluate", f"one prompt on {len(columns)} tasks", "task", found, (mean,), command)
+        document = measured.document(
+            "evaluate-several", f"one prompt on {len(columns)} tasks", "task", found, (mean,), command
+        )
     _refuse_nothing(found)
     return Evaluations(("prompt",), tuple(found), (tuple(c[0] for c in found.values()),), (mean,), document)
 
@@ -262,9 +265,7 @@ class _Measuring:
         return {
             "kind": kind,
             "title": title,
-            "says": "Prompts measured where they were not learned"
-            if kind == "transfer"
-            else "One prompt, several tasks",
+            "says": "Prompts on tasks and models" if kind == "transfer" else "One prompt on several tasks",
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "version": __version__,
             "row_head": "prompt",

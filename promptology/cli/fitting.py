@@ -156,8 +156,10 @@ def fit(
     shared.refuse_ray("fit")
     if (protocol == "stages") != bool(stage):
         raise UsageError("--protocol stages and --stage NAME=SPEC go together: --task is learned first")
-    if stage and (dry_run or blocks is not None or order is not None):
-        raise UsageError("--dry-run, --blocks and --order do not go with --protocol stages")
+    if stage and (blocks is not None or order is not None):
+        raise UsageError("--blocks and --order do not go with --protocol stages")
+    if dry_run and protocol in ("stages", "prequential"):
+        raise UsageError(f"--dry-run plans one fit and its evidence; it cannot plan --protocol {protocol}")
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, method, assignments(settings))])

@@ -1,4 +1,4 @@
-"""fit with protocol prequential or stages, evaluate --also and transfer, as a user types them; a kill between blocks."""
+"""Protocols prequential and stages, evaluate --also and transfer as a user types them; a kill between blocks."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_evaluate_several_tasks_and_transfer(here, folder):
     model = ("--model", "mine:answer")
     several = ("evaluate", "--prompt", "few", "--task", "colours.csv", "--also", "novel=shades.csv", *model)
     doc = json.loads(done(here(*several, "--json")))
-    assert (doc["kind"], doc["columns"]) == ("evaluate", ["colours", "novel"])
+    assert (doc["kind"], doc["columns"]) == ("evaluate-several", ["colours", "novel"])
     assert [cell["value"] for cell in doc["cells"][0]] == [1.0, 0.0]
     assert doc["figures"][0]["value"] == 0.0
     assert "harmonic mean        0.000" in done(here(*several))
@@ -141,6 +141,8 @@ def test_evaluate_several_tasks_and_transfer(here, folder):
         ((*FEW, "--protocol", "prequential", "--order", "time"), "unknown order 'time'"),
         ((*FEW, "--protocol", "prequential", "--label", ""), "streams the labelled training items"),
         ((*FEW, "--protocol", "prequential", "--noise-floor", "5"), "a stream does not open"),
+        ((*FEW, "--protocol", "prequential", "--dry-run"), "cannot plan --protocol prequential"),
+        ((*FEW, "--protocol", "stages", "--stage", "a=again.csv", "--order", "file"), "do not go with --protocol"),
         ((*FEW, "--protocol", "stages"), "--protocol stages and --stage NAME=SPEC go together"),
         ((*FEW, "--stage", "b=shades.csv"), "--protocol stages and --stage NAME=SPEC go together"),
         ((*FEW, "--protocol", "stages", "--stage", "shades.csv"), "--stage takes NAME=SPEC, got 'shades.csv'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 
+import browser
 import numpy as np
 import pytest
 import separable
@@ -12,7 +13,7 @@ import tiny
 
 import promptology as pt
 from promptology.errors import ModelError, UsageError
-from promptology.evidence.grids import Cell, figure_of, format_grid, harmonic_mean, render
+from promptology.evidence.grids import Cell, figure_of, format_grid, harmonic_mean, render, write
 from promptology.prompts import Readout, Text
 from promptology.prompts.learned import Learned
 
@@ -80,9 +81,11 @@ def test_a_head_trained_for_other_classes_has_no_score_and_a_nearest_label_has_o
     words = [*KNOWN, *KNOWN.values()]  # a thing and its colour have one direction
 
     def vector(text):
-        return [float(word in text) for word in words[:5]] if text.split()[0] in KNOWN else [
-            float(word == text) for word in words[5:]
-        ]
+        return (
+            [float(word in text) for word in words[:5]]
+            if text.split()[0] in KNOWN
+            else [float(word == text) for word in words[5:]]
+        )
 
     model = pt.model(lambda texts: np.array([vector(text) for text in texts]), embeds=True)
     head = Readout("head", {"classes": [*COLOURS], "features": "embed"}, {"weight": np.eye(3, 5, dtype=np.float32)})
@@ -293,6 +296,22 @@ def test_the_page_says_in_words_what_it_says_in_shades(hostile):
     assert "no score: " in page
     one = render({**hostile, "cells": [[hostile["cells"][1][0]] * 2] * 2})
     assert "no score" in one
+
+
+@pytest.mark.skipif(not browser.CHROMIUM, reason="needs chromium")
+def test_a_browser_shows_the_page_without_errors_and_asks_nobody(hostile, tmp_path):
+    write(hostile, tmp_path / "heat.html")
+    with browser.Browser(tmp_path) as seen:
+        for width in (1200, 400):
+            seen.resize(width)
+            for scheme in ("light", "dark"):
+                seen.scheme(scheme)
+                seen.open(tmp_path / "heat.html")
+                assert seen.said() == []
+                assert seen.requests() == [(tmp_path / "heat.html").as_uri()]
+                assert seen.run("document.documentElement.scrollWidth") <= width
+                shades = "[...document.querySelectorAll('.heat')].map(c => getComputedStyle(c).backgroundColor)"
+                assert len(set(seen.run(shades))) == 2  # 0.5 twice and 0.9
 
 
 def test_the_table_shows_hostile_text_on_its_own_lines(hostile):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from training_method import Learns, Tiny
 
 import promptology as pt
-from promptology.errors import ReplayError, SealedSplitError, StoreError, UsageError
+from promptology.errors import ModelError, ReplayError, SealedSplitError, StoreError, UsageError
+from promptology.evidence.fitting import Settings, fit_one
 from promptology.evidence.report import format_table, render
 from promptology.evidence.streams import Stream
-from promptology.models.access import Generates
+from promptology.models.access import Failure, Generates
+from promptology.run.budget import Budget
 from promptology.run.cost import Cost
 from promptology.run.meter import Meter
 from promptology.run.store import SQLiteStore, home, memory_store, using_store
+from promptology.testing.fixtures import small_task
+from promptology.testing.running import difference, summary
 
 ITEMS = [pt.Item(str(n), {"text": f"word {n}"}, "a" if n % 2 else "b") for n in range(6)]
 
@@ -216,6 +222,71 @@ def test_interrupted_and_continued_is_the_uninterrupted(tmp_path, monkeypatch, c
     assert str(again.evidence) == str(whole.evidence)
     assert again.learned.to_json() == whole.learned.to_json()
     assert again.charged._replace(seconds=0) == whole.charged._replace(seconds=0)
+
+
+@pytest.mark.parametrize("at", [3, 25, 60])
+def test_a_training_in_a_block_is_taken_up_where_it_stood(tmp_path, monkeypatch, at):
+    settings = Settings(Budget.parse("20000passes"), protocol="prequential", blocks=3)
+    method = Learns(save_every=1e9)
+
+    def learn(model):
+        return fit_one(small_task(), model, type(method).card, method, {}, settings)
+
+    with monkeypatch.context() as own:
+        own.setenv("PROMPTOLOGY_HOME", str(tmp_path / "whole"))
+        model = Tiny()
+        whole, steps = learn(model), model.body.steps
+    with pytest.raises(KeyboardInterrupt):
+        learn(Tiny(interrupt_at=at))
+    model = Tiny()
+    again = learn(model)
+    assert difference(summary(whole), summary(again)) == ""
+    assert again.evidence.curve == whole.evidence.curve
+    assert model.body.steps == steps - (at - 1)
+
+
+class Flaky:
+    """Once something was learned, it does not answer about number 3; it stops for good after so many answers."""
+
+    name = identity = "flaky"
+    local = False
+
+    def __init__(self, stops=None):
+        self.stops, self.asked = stops, 0
+
+    def generate(self, requests, attempts=1):
+        for n, request in enumerate(requests):
+            self.asked += 1
+            if self.stops and self.asked > self.stops:
+                raise ModelError("the key is used up")
+            text = request.messages[-1][1]
+            if self.stops and "I saw" in text and text.rstrip().endswith("number 3"):
+                yield n, Failure("no answer", transient=False, attempts=1)
+            else:
+                yield n, pt.Answer(model(text), 5, 1, False, 1)
+
+
+def test_what_had_failed_may_be_asked_again_and_nothing_else_changes(tmp_path, monkeypatch):
+    with monkeypatch.context() as own:
+        own.setenv("PROMPTOLOGY_HOME", str(tmp_path / "whole"))
+        whole = fit(model=Flaky())
+    assert whole.evidence.found_measured.missing == 0
+    with pytest.raises(ModelError):
+        fit(model=Flaky(stops=20))  # 12 answers of the start, then blocks of 1 question and 2 answers
+    again = Flaky()
+    mended = fit(model=again, retry_failed=True)
+    assert mended.evidence.curve == whole.evidence.curve
+    assert again.asked < 15
+
+
+def test_a_missing_answer_is_committed_as_missing_and_its_label_opens_all_the_same():
+    result = fit(model=Flaky(stops=1000))
+    assert [b["n"] for b in result.evidence.curve] == [2, 1, 2, 2, 2, 2]
+    assert result.evidence.n == 11
+    assert [train + validation for train, validation, _ in SEEN] == [2, 4, 6, 8, 10, 12]
+    with using_store() as store:
+        said = [json.loads(e.note) for e in store.events(result.run).values() if e.note.startswith('{"')]
+    assert said[1] == {"2": [["even"], ["even"]], "3": [["even"], None]}
 
 
 @pytest.mark.parametrize("calls", [10, 20, 40])
