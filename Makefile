@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: install demo demo-llm test check format clean
+.PHONY: install demo demo-llm docs test check format clean
 
 install: $(STAMP)
 
@@ -25,6 +25,9 @@ demo: install
 demo-llm: install
 	$(BIN)/python scripts/demo_llm.py
 
+docs: install
+	$(BIN)/python -m mkdocs build --strict
+
 test: install
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
@@ -40,4 +43,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo-out site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -76,6 +76,13 @@ def measurements() -> dict[str, Measurement]:
     return dict(_KNOWN)
 
 
+def measurement(id: str) -> Measurement:
+    """Return the measurement of an entry whose file was imported; raises UsageError where it has none."""
+    if id not in _KNOWN:
+        raise UsageError(f"no file of claims/methods measures {id!r}")
+    return _KNOWN[id]
+
+
 def run_of(task: Task, models: Mapping[str, Any], seed: int, **options: Any) -> Run:
     """Return a run without limits on models by role, its answers kept in memory; `options`: as of `Run`."""
     meter = Meter(memory_store(), seed=seed)

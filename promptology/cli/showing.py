@@ -42,6 +42,12 @@ def say(text: str) -> None:
     print(clean(text), file=sys.stderr)
 
 
+def columns(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines, columns one under another."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 class Watcher(logging.Handler):
     """Shows a run as it goes: notes, a progress bar on a terminal, one line per recorded step.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptology.cli.app import app
-from promptology.cli.showing import Watcher, out, out_json, say
+from promptology.cli.showing import Watcher, columns, out, out_json, say
 from promptology.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def list_(as_json: Json = False) -> None:
     for e in models:
         size = ("", "") if e["parameters"] is None else (f"{e['parameters']:,}", f"{e['bytes'] / 1e6:.1f} MB")
         rows.append([f"zoo:{e['name']}", e["class"], *size, e["says"]])
-    lines = _table(rows)
+    lines = columns(rows)
     out(lines[0])
     for e, line in zip(models, lines[1:], strict=True):
         out(line)
@@ -171,7 +171,7 @@ def _show(card: dict[str, Any]) -> None:
 
     out(f"{card['name']}: {card['class']}, {card['parameters']:,} parameters, {weight_bytes(card) / 1e6:.1f} MB")
     out(f"trained in {card['training']['seconds'] / 60:.1f} minutes on {card['training']['device']}\n")
-    for line in _table([HEAD, *_abilities(card["ability"], card["bar"])]):
+    for line in columns([HEAD, *_abilities(card["ability"], card["bar"])]):
         out(line)
 
 
@@ -233,7 +233,7 @@ def _show_checked(found: list[Checked]) -> None:
         if one.fault:
             rows.append([one.name, "not there" if "is not there" in one.fault else "not whole", "", "", "no"])
         rows += [[one.name, *row] for row in _abilities(dict(one.ability), dict(one.bar)) if not one.fault]
-    for line in _table(rows):
+    for line in columns(rows):
         out(line)
 
 
@@ -249,9 +249,3 @@ def gallery(
 
     write(out_file, seed)
     out(str(out_file))
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines, columns one under another."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
