@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "headless no-sandbox disable-gpu disable-sync disable-quic no-first-run disable-background-networking "
-    "disable-component-update disable-dev-shm-usage hide-scrollbars remote-debugging-port=0"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+]
 WAIT = 60
 """Seconds that a browser or an answer of it may take."""
 
@@ -30,7 +39,7 @@ class Browser:
 
     def __enter__(self) -> Browser:
         profile = self.folder / "profile"
-        flags = [*(f"--{flag}" for flag in FLAGS), f"--user-data-dir={profile}", "about:blank"]
+        flags = [*FLAGS, f"--user-data-dir={profile}", "about:blank"]
         log = (self.folder / "browser.log").open("wb")
         with log:
             self._process = subprocess.Popen([str(CHROMIUM), *flags], stdout=log, stderr=log)
@@ -110,9 +119,10 @@ class Browser:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
 
-    def scheme(self, name: str) -> None:
-        """Ask for light or dark."""
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+    def medium(self, scheme: str = "light", medium: str = "screen") -> None:
+        """Ask for light or dark, for the screen or for print."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.ask("Emulation.setEmulatedMedia", media=medium, features=features)
 
     def press(self, key: str) -> None:
         """Press and release a key."""

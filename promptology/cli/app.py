@@ -102,13 +102,9 @@ def _how_to_go_on(argv: Sequence[str], run: str) -> str:
         return f"; what was answered is kept; continue with `promptology resume {run[:8]}`"
     if tuple(argv[:2]) == ("zoo", "build"):
         return "; what was trained is kept: the same command goes on from there"
-<<<<<<< HEAD
-    if argv and argv[0] in ("evaluate", "apply", "transfer"):
-=======
     if argv and argv[0] == "claims":
         return "; what was measured is kept: the same command goes on from there"
-    if argv and argv[0] in ("evaluate", "apply"):
->>>>>>> main
+    if argv and argv[0] in ("evaluate", "apply", "transfer"):
         kept = "--cache=off" not in argv and ("--cache", "off") not in pairwise(argv)
         return "; what was answered is kept: the same command goes on from there" if kept else "; nothing was kept"
     return ""

@@ -1,5 +1,6 @@
-"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage. Small, however many
-items and steps there were.
+"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage.
+
+All of it is small, however many items and steps there were.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Item
+from promptology.data.judging import Graded
 from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.evidence.fitting import Result
 from promptology.evidence.measuring import Measured
+from promptology.evidence.wording import cut
 
 RIGHT = 0.5
 """Item score from which on an answer counts as right, where answers are compared one by one."""
@@ -59,8 +62,9 @@ def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) 
             arm["details_of"] = rows[group.index(first)]["seed"]
     sides = _sides(doc["arms"], firsts)
     if sides:
-        doc["agreement"] = agreement(task.metric, sides)
         doc["start"]["confusion"] = confusion(task, sides[0][1])
+    if len(sides) > 1:
+        doc["agreement"] = agreement(task.metric, sides)
 
 
 def _sides(arms: Sequence[Mapping[str, Any]], firsts: Sequence[Result]) -> list[tuple[str, Measured]]:
@@ -98,7 +102,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for (kind, step, name), points in sorted(
         series.items(), key=lambda pair: (order.index(pair[0][2]) if pair[0][2] in order else 0, -len(pair[1]))
     ):
-        if kind not in found and len(points) > 1 and (kind != "accepted" or accepted[step]):
+        few = 1 if kind == "score" else 2
+        if kind not in found and len(points) >= few and (kind != "accepted" or accepted[step]):
             some = _spread(points, POINTS)
             units = dict.fromkeys(unit for charged, _ in some for unit in charged)
             costs = {unit: [charged.get(unit, 0) for charged, _ in some] for unit in units}
@@ -148,14 +153,15 @@ def confusion(task: Task, m: Measured) -> dict[str, Any] | None:
     """
     if task.signature.output != "class" or not m.n:
         return None
-    counted = Counter(zip(map(str, m.targets), (None if p is None else str(p) for p in m.outputs), strict=True))
+    said = [None if _plain(p) is None else str(_plain(p)) for p in m.outputs]
+    counted = Counter(zip(map(str, m.targets), said, strict=True))
     classes = list(task.signature.class_names)
     errors = sum(n for (right, said), n in counted.items() if right != said)
     if len(classes) > CLASSES:
         wrong = [(right, said, n) for (right, said), n in counted.items() if right != said]
         pairs = sorted(wrong, key=lambda e: (-e[2], e[0], e[1] or ""))[:PAIRS]
         return {"n": m.n, "errors": errors, "pairs": [list(pair) for pair in pairs]}
-    counts = [[counted[right, said] for said in (*classes, None)] for right in classes]
+    counts = [[counted[right, answer] for answer in (*classes, None)] for right in classes]
     return {"n": m.n, "errors": errors, "classes": classes, "counts": counts}
 
 
@@ -176,7 +182,7 @@ def flips(
         some = [
             {
                 "input": _input(inputs[after.ids[b]]) if after.ids[b] in inputs else "",
-                "right": cut(_answer(after.targets[b]), 200),
+                "right": "" if after.targets[b] is None else cut(_answer(after.targets[b]), 200),
                 "before": cut(_said(before, a), 300),
                 "after": cut(_said(after, b), 300),
             }
@@ -187,10 +193,15 @@ def flips(
 
 
 def _said(m: Measured, at: int) -> str:
-    """Return what the model wrote, or the answer where it did not write."""
+    """Return the answer, its grade where a judge gave one, and what the model wrote where that is more."""
     output, raw = m.outputs[at], m.raw.get(m.ids[at])
-    answer = "(not readable)" if output is None else _answer(output)
-    return answer if raw is None or raw.strip() == answer else f"{answer}\n{raw}"
+    answer = "(not readable)" if _plain(output) is None else _answer(_plain(output))
+    grade = f" (graded {output.score:g})" if isinstance(output, Graded) else ""
+    return answer + grade + ("" if raw is None or raw.strip() == answer else f"\n{raw}")
+
+
+def _plain(output: Any) -> Any:
+    return output.output if isinstance(output, Graded) else output
 
 
 def _answer(value: Any) -> str:
@@ -205,8 +216,3 @@ def _input(item: Item) -> str:
 def _field(value: Any) -> str:
     plain = isinstance(value, str | int | float | list | tuple)
     return _answer(value) if plain else f"({type(value).__name__})"
-
-
-def cut(text: str, most: int) -> str:
-    """Return a text of bounded length."""
-    return text if len(text) <= most else f"{text[:most].rstrip()} …"

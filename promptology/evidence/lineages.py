@@ -39,7 +39,7 @@ class Story(NamedTuple):
 
     line: list[Step]
     others: list[Step]
-    count: int
+    tried: int
 
 
 def diff(before: str, after: str) -> list[Piece]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promptology.errors import UsageError
-from promptology.evidence.wording import format_cost, format_p, visible
+from promptology.evidence.wording import cut, format_cost, format_p, visible
 
 FOLD = 4000
 """Characters of a text that are shown unfolded."""
@@ -35,7 +35,7 @@ def fill(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         finalize=shown,
     )
-    environment.filters.update(cost=format_cost, p=format_p)
+    environment.filters.update(cut=cut, cost=format_cost, p=format_p)
     environment.globals.update(fold=FOLD)
     return environment.get_template(template).render(**values)
 

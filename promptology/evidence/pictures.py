@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from promptology.evidence.wording import format_cost, short
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720.0, 60.0, 690.0, 16.0, 262.0
-HEIGHT = 312.0
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860.0, 70.0, 850.0, 16.0, 282.0
+HEIGHT = 332.0
 UNITS = {"usd": "US dollars", "calls": "calls", "passes": "passes", "tokens": "tokens"}
 HUES = 6
 
@@ -115,9 +115,10 @@ class Bars(NamedTuple):
     words: str
 
 
-def style(n: int) -> Style:
-    """Return the style of the nth series: hue, dash and mark all differ among the first six, then the dashes do."""
-    return Style(f"s{n % HUES}", f"d{n // HUES % 4}" if n >= HUES else "", n % HUES)
+def style(n: int, more: int = 0) -> Style:
+    """Return the style of the nth series: hue and mark differ among the first six, dashes tell apart what is `more`."""
+    dash = (n // HUES + more) % 4
+    return Style(f"s{n % HUES}", f"d{dash}" if dash else "", n % HUES)
 
 
 def mark(shape: int, x: float, y: float, r: float = 5.0) -> str:
@@ -149,11 +150,12 @@ def _path(points: Sequence[tuple[float, float]], steps: bool = False) -> str:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round values between two others, at most so many."""
-    span = max(high - low, 1e-9)
-    step = 10.0 ** math.floor(math.log10(span))
-    size = next(step * f for f in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5, 10) if span / (step * f) <= most - 1)
-    first = math.ceil(low / size - 1e-9)
-    return [round(k * size, 10) for k in range(first, math.floor(high / size + 1e-9) + 1)]
+    power = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
+    for size in (power * f for f in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5)):
+        first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+        if last - first < most:
+            break
+    return [round(k * size, 10) for k in range(first, last + 1)]
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
@@ -170,76 +172,88 @@ def unit_of(costs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def scatter(doc: Mapping[str, Any]) -> Scatter | None:
-    """Lay out score against cost of learning, on a log(1 + x) axis; None where nothing was measured."""
-    every = doc["arms"]
-    arms = [(n, a) for n, a in enumerate(every) if a.get("score") and a["score"].get("value") is not None]
+    """Lay out score against cost of learning; None where nothing was measured.
+
+    Costs that differ by a factor of 30 or more stand on a log(1 + x) axis.
+    """
+    arms = [(n, a) for n, a in enumerate(doc["arms"]) if a.get("score") and a["score"].get("value") is not None]
     if not arms:
         return None
     unit = unit_of([a.get("learning") or {} for _, a in arms])
     costs = [float((a.get("learning") or {}).get(unit, 0)) for _, a in arms]
     start = (doc.get("start") or {}).get("score")
-    spans = [*(a["score"] for _, a in arms), *([start] if start and start.get("value") is not None else [])]
+    level = start["value"] if start and start.get("value") is not None else None
+    spans = [*(a["score"] for _, a in arms), *([start] if level is not None else [])]
     low = min(s["low"] if s.get("low") is not None else s["value"] for s in spans)
     high = max(s["high"] if s.get("high") is not None else s["value"] for s in spans)
     pad = max(0.06 * (high - low), 0.01)
-    most = max(*costs, 1.0) if unit != "usd" else max(*costs, 1e-6)
-    grain = 1.0 if unit != "usd" else most / 1000
-    x_of = _scale(0.0, math.log1p(most / grain), LEFT + 18, RIGHT - 20)
+    x_of, x_ticks, log = _cost_axis(costs, unit)
     y_of = _scale(low - pad, high + pad, BOTTOM, TOP)
+    front = _front([(c, a["score"]["value"]) for c, (_, a) in zip(costs, arms, strict=True)], level)
     points: list[Point] = []
     taken: list[tuple[float, float]] = []
-    front = _front([(c, a["score"]["value"]) for c, (_, a) in zip(costs, arms, strict=True)], start)
+    if start and level is not None and all(a["verdict"] != "start" for _, a in arms):
+        alone = {"label": "start", "score": start, "learning": {}}
+        points.append(_point(alone, Style("s5", "", 0), x_of(0), y_of, True, taken))
     for k in sorted(range(len(arms)), key=lambda k: costs[k]):
         n, arm = arms[k]
-        x, y = x_of(math.log1p(costs[k] / grain)), y_of(arm["score"]["value"])
-        right = x > (LEFT + RIGHT) / 2
-        label_y = y + 4
-        while any(abs(label_y - other) < 15 and abs(x - at) < 180 for at, other in taken):
-            label_y += 15
-        taken.append((x, label_y))
-        ends = [y_of(v) if (v := arm["score"].get(end)) is not None else y for end in ("low", "high")]
-        text = f"{arm['label']}: {arm['score']['value']:.3f}, learning {format_cost(arm.get('learning'))}"
-        look = style(n)
-        at = (x - 11, "end") if right else (x + 11, "start")
-        points.append(
-            Point(
-                arm["label"],
-                x,
-                *ends,
-                mark(look.shape, x, y),
-                look.hue,
-                k in front,
-                text,
-                at[0],
-                label_y,
-                at[1],
-            )
-        )
-    line = [(x_of(math.log1p(costs[k] / grain)), y_of(arms[k][1]["score"]["value"])) for k in front]
-    if start and start.get("value") is not None:
-        line = [(x_of(0), y_of(start["value"])), *line]
-    x_ticks = [0.0, *(grain * 10.0**k for k in range(9) if grain * 10.0**k <= most)]
-    frame = Frame(
-        [(x_of(math.log1p(t / grain)), _number(t)) for t in x_ticks],
-        [(y_of(t), f"{t:g}") for t in ticks(low - pad, high + pad)],
-        f"cost of learning, {UNITS[unit]} (logarithmic)",
-        str(doc["task"]["metric"]),
-    )
+        points.append(_point(arm, style(n), x_of(costs[k]), y_of, k in front, taken))
+    line = [(x_of(costs[k]), y_of(arms[k][1]["score"]["value"])) for k in front]
+    line = line if level is None else [(x_of(0), y_of(level)), *line]
+    y_ticks = [(y_of(t), f"{t:g}") for t in ticks(low - pad, high + pad)]
+    name = f"cost of learning, {UNITS[unit]}{' (logarithmic)' if log else ''}"
+    duel = doc.get("protocol") == "duel"
+    frame = Frame(x_ticks, y_ticks, name, "win share against the start" if duel else str(doc["task"]["metric"]))
     best = ", ".join(arms[k][1]["label"] for k in front)
     words = "; ".join(p.text for p in points) + (f"; on the Pareto front: {best}" if best else "")
-    y_start = y_of(start["value"]) if start and start.get("value") is not None else None
-    return Scatter(frame, points, _path(line, steps=True) if len(line) > 1 else "", y_start, best, words)
+    path = _path(line, steps=True) if len(line) > 1 else ""
+    return Scatter(frame, points, path, None if level is None else y_of(level), best, words)
 
 
-def _front(points: Sequence[tuple[float, float]], start: Mapping[str, Any] | None) -> list[int]:
+def _cost_axis(costs: Sequence[float], unit: str) -> tuple[Callable[[float], float], list[tuple[float, str]], bool]:
+    """Return where a cost stands, the ticks, and whether the axis is logarithmic."""
+    least, most = min((c for c in costs if c > 0), default=1.0), max(*costs, 0.0) or 1.0
+    start, end = LEFT + 18, RIGHT - 20
+    if most < 30 * least:
+        x_of = _scale(0, most, start, end)
+        return x_of, [(x_of(t), _number(t)) for t in ticks(0, most)], False
+    grain = 1.0 if unit != "usd" else least / 10
+    along = _scale(0.0, math.log1p(most / grain), start, end)
+    decades = [0.0, *(d for k in range(-6, 12) if grain <= (d := 10.0**k) <= most)]
+    return (lambda c: along(math.log1p(c / grain))), [(along(math.log1p(t / grain)), _number(t)) for t in decades], True
+
+
+def _point(
+    arm: Mapping[str, Any],
+    look: Style,
+    x: float,
+    y_of: Callable[[float], float],
+    front: bool,
+    taken: list[tuple[float, float]],
+) -> Point:
+    """Return an arm's mark; its label keeps clear of those in `taken`, and joins them."""
+    score = arm["score"]
+    y = y_of(score["value"])
+    low, high = (y_of(v) if (v := score.get(end)) is not None else y for end in ("low", "high"))
+    label_y = y + 4
+    while any(abs(label_y - other) < 15 and abs(x - at) < 180 for at, other in taken):
+        label_y += 15
+    taken.append((x, label_y))
+    text = f"{arm['label']}: {score['value']:.3f}, learning {format_cost(arm.get('learning'))}"
+    label_x, anchor = (x - 11, "end") if x > (LEFT + RIGHT) / 2 else (x + 11, "start")
+    shape = mark(look.shape, x, y)
+    return Point(arm["label"], x, low, high, shape, look.hue, front, text, label_x, label_y, anchor)
+
+
+def _front(points: Sequence[tuple[float, float]], start: float | None) -> list[int]:
     """Return the points on the Pareto front by rising cost: each scores more than whatever costs no more.
 
-    The start, which costs nothing to learn, is one of them where it is known, so an arm must score more than it.
+    The start costs nothing to learn, so an arm must score more than it, or be as good and cost nothing.
     """
     found: list[int] = []
-    best = start["value"] if start and start.get("value") is not None else -math.inf
+    best = -math.inf if start is None else start
     for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
-        if points[k][1] > best:
+        if points[k][1] > best or points[k] == (0.0, start):
             best = points[k][1]
             found.append(k)
     return found
@@ -252,12 +266,13 @@ KINDS = {
 }
 
 
-def panels(runs: Sequence[tuple[str, int, Sequence[Mapping[str, Any]]]]) -> list[Panel]:
-    """Lay out learning curves; `runs`: label, number of the arm and its curves."""
+def panels(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+    """Lay out the learning curves of runs, grouped by arm: a hue for each arm, a dash for each of its seeds."""
+    looks = [(run, style(n, k)) for n, group in enumerate(groups) for k, run in enumerate(group)]
     found: list[Panel] = []
     for kind, name in KINDS.items():
-        some = [(label, n, c) for label, n, all_ in runs for c in all_ if c["kind"] == kind and c["values"]]
-        if not some:
+        some = [(r["label"], look, c) for r, look in looks for c in r["curves"] if c["kind"] == kind and c["values"]]
+        if all(len(c["values"]) < 2 for _, _, c in some):
             continue
         unit = unit_of([{u: max(v) for u, v in c["costs"].items()} for _, _, c in some])
         none = [0.0] * max(len(c["values"]) for _, _, c in some)
@@ -268,13 +283,13 @@ def panels(runs: Sequence[tuple[str, int, Sequence[Mapping[str, Any]]]]) -> list
         low = low if kind != "score" else low - pad
         x_of, y_of = _scale(0, most, LEFT + 4, RIGHT - 10), _scale(low, high + pad, BOTTOM, TOP)
         lines = []
-        for label, n, c in some:
+        for label, look, c in some:
             costs = c["costs"].get(unit, none[: len(c["values"])])
             points = [(x_of(x), y_of(y)) for x, y in zip(costs, c["values"], strict=True)]
-            look = style(n)
             marks = [mark(look.shape, x, y, 3.5) for x, y in points] if len(points) <= 40 else []
             text = f"{label}: {c['figure']} {c['values'][0]:g} at first, {c['values'][-1]:.4g} at the end"
-            path = _path(points, steps=c["figure"] in ("best", "accepted"))
+            rising = c["figure"] != "loss" and c["values"] == sorted(c["values"])
+            path = _path(points, steps=rising and c["figure"] in ("best", "accepted"))
             lines.append(Line(label, look, path, marks, f"{text}, {c['step']}"))
         frame = Frame(
             [(x_of(t), _number(t)) for t in ticks(0, most, 7)],
@@ -313,7 +328,8 @@ def family(lineage: Mapping[str, Any]) -> Family | None:
     ]
     leaves = []
     for n in shown:
-        kind = "found" if n["number"] == lineage.get("found") else "kept" if n["kept"] is not None else "tried"
+        kept = n["kept"] is not None or n["number"] == 0
+        kind = "found" if n["number"] == lineage.get("found") else "kept" if kept else "tried"
         name = "the start" if n["number"] == 0 else f"candidate {n['number']}"
         score = f", score {n['score']:.3f} on {n['items']} items" if n["score"] is not None else ""
         shape, size = {"found": (3, 7.0), "kept": (0, 5.0), "tried": (0, 4.0)}[kind]
@@ -325,8 +341,8 @@ def family(lineage: Mapping[str, Any]) -> Family | None:
         "candidates in the order of their proposal",
         "mean score in the search" if by_score else "changes since the start",
     )
-    kept = sum(leaf.kind != "tried" for leaf in leaves)
-    words = f"{len(nodes)} of {lineage.get('count', len(nodes))} prompts; {kept} of them were the best so far at a time"
+    filled = sum(leaf.kind != "tried" for leaf in leaves)
+    words = f"{len(nodes)} of {lineage.get('count', len(nodes))} prompts; {filled} were the best so far at their time"
     return Family(frame, leaves, edges, words)
 
 

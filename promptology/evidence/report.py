@@ -107,11 +107,7 @@ def render(document: Mapping[str, Any]) -> str:
 
     Parts that an older document has no figures for are left out. Raises UsageError for a document of a newer version.
     """
-    if document.get("format", 1) > FORMAT:
-        raise UsageError(
-            f"this result was written by promptology {document.get('version', '?')} in a newer form "
-            f"({document['format']}; this version knows {FORMAT}): update promptology, and ask for the report again"
-        )
+    _check(document)
     start = {"prompt": "", "score": None, **(document.get("start") or {})}
     arms = [{**ARM, **arm} for arm in document["arms"]]
     runs = [[{**ARM, **run} for run in (arm.get("seeds") or [arm])[:RUNS]] for arm in arms]
@@ -125,7 +121,8 @@ def render(document: Mapping[str, Any]) -> str:
         "runs": [run for group in runs for run in group],
         "seeds": seeds_of(document),
         "over_seeds": OVER_SEEDS,
-        "start_name": _start_name(arms),
+        "start_name": "start" if arms else "this prompt",
+        "start_row": all(arm["verdict"] != "start" for arm in arms),
         "sentences": [verdict_sentence(a, doc["protocol"]) for a in arms],
         "diffs": [[diff_of(start["prompt"], run["prompt"]) for run in group] for group in runs],
         "groups": runs,
@@ -133,13 +130,29 @@ def render(document: Mapping[str, Any]) -> str:
         "ledgers": [(a["label"], a["ledger"]) for a in arms] or [("this prompt", document.get("ledger") or [])],
         "stories": [story(arm["lineage"]) for arm in arms],
         "families": [pictures.family(arm["lineage"] or {}) for arm in arms],
-        "scale": _scale([s for s in (start["score"], *(a["score"] for a in [*arms, *sum(runs, [])])) if s]),
+        "scale": _scale([start["score"], *(run["score"] for group in [arms, *runs] for run in group)]),
         "scatter": pictures.scatter(doc),
-        "panels": pictures.panels([(r["label"], n, r["curves"]) for n, group in enumerate(runs) for r in group]),
+        "panels": pictures.panels(runs),
         "bars": pictures.ledger(arms or [{"label": "this prompt", "ledger": document.get("ledger")}]),
         "place": pictures,
     }
     return fill("report.html.j2", title=doc["title"], sections=_sections(values), **values)
+
+
+def _check(document: Mapping[str, Any]) -> None:
+    form, version = document.get("format", 1), document.get("version") or "of an unknown version"
+    if not isinstance(form, int) or form > FORMAT:
+        raise UsageError(
+            f"this result was written by promptology {version} in form {form}, and this version knows form {FORMAT}: "
+            "update promptology, then ask for the report again"
+        )
+    lacking = [name for name in ("title", "kind", "task", "model", "seed", "budget", "arms") if name not in document]
+    lacking += [f"arms.{name}" for name in ("label", "verdict") for arm in document.get("arms", ()) if name not in arm]
+    if lacking:
+        raise UsageError(
+            f"this result (promptology {version}) is no whole result document: {', '.join(dict.fromkeys(lacking))} "
+            "missing; make the same call again, which writes it anew and pays nothing twice"
+        )
 
 
 DOCUMENT: Mapping[str, Any] = {
@@ -199,20 +212,15 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _confusions(start: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any, bool]]:
-    """Return name and counts of what has them; the last stands open, beside it everything else where there are few."""
-    some = [("start", start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
+    """Return name and counts of what has them; the last stands open."""
+    some = [("start" if arms else "this prompt", start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
     there = [(name, counts) for name, counts in some if counts]
-    return [(name, counts, len(there) <= 2 or counts is there[-1][1]) for name, counts in there]
+    return [(name, counts, counts is there[-1][1]) for name, counts in there]
 
 
-def _start_name(arms: Sequence[Mapping[str, Any]]) -> str:
-    """Return the name of the start's row in the table, empty where an arm stands for it."""
-    return "" if any(arm["verdict"] == "start" for arm in arms) else "start"
-
-
-def _scale(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _scale(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float]:
     """Return the common scale of the interval bars."""
-    values = [v for s in scores for v in (s.get("low"), s.get("high"), s.get("value")) if v is not None]
+    values = [v for s in scores if s for v in (s.get("low"), s.get("high"), s.get("value")) if v is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     pad = max((high - low) * 0.08, 0.01)
     return {"low": low - pad, "high": high + pad, "width": max(high - low + 2 * pad, 1e-9)}

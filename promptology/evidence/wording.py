@@ -39,6 +39,11 @@ def visible(text: Any) -> str:
     )
 
 
+def cut(text: str, most: int = 400) -> str:
+    """Return a text of bounded length."""
+    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+
+
 def figure(score: Mapping[str, Any] | None) -> str:
     """Return the value of a score entry."""
     return f"{score['value']:.3f}" if score and score.get("value") is not None else "-"

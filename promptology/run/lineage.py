@@ -56,7 +56,7 @@ class Lineage:
         """Different prompts that the run tried, the start among them."""
         self._nodes = {0: Node(0, None, start.as_text()[:CUT])}
         self._numbers = {_key(start): 0}
-        self._wordings = {start.instruction: 0}
+        self._wordings: dict[str, int] = {}
 
     def born(self, child: Learned, parent: Learned) -> None:
         """Note that a prompt was made from another."""
@@ -83,7 +83,7 @@ class Lineage:
         return {"count": self.count, "found": result, "nodes": [n.to_json() for n in nodes]}
 
     def _find(self, prompt: Learned) -> int:
-        """Return the number of a prompt; an unknown one stems from the last of its wording, or from the start.
+        """Return the number of a prompt; an unknown one stems from the proposal of its wording, or from the start.
 
         What a proposal becomes before anybody scores it (with demonstrations added, say) is that proposal.
         """
@@ -99,7 +99,9 @@ class Lineage:
     def _add(self, prompt: Learned, parent: int, raw: bool = False) -> int:
         number, self.count = self.count, self.count + 1
         self._nodes[number] = Node(number, parent, prompt.as_text()[:CUT], raw=raw)
-        self._numbers[_key(prompt)] = self._wordings[prompt.instruction] = number
+        self._numbers[_key(prompt)] = number
+        if raw:
+            self._wordings[prompt.instruction] = number
         if len(self._nodes) > 2 * MOST:
             self._nodes = {n.number: n for n in _thinned(self._nodes, MOST, number)}
             self._numbers = {key: n for key, n in self._numbers.items() if n in self._nodes}
@@ -129,7 +131,7 @@ def _thinned(nodes: Mapping[int, Node], most: int, found: int) -> list[Node]:
     while at is not None:
         line.append(at)
         at = nodes[at].parent
-    kept = [n for n, node in reversed(nodes.items()) if node.kept is not None]
+    kept = [n for n, node in reversed(list(nodes.items())) if node.kept is not None]
     best = sorted((n for n, node in nodes.items() if node.items), key=lambda n: -(nodes[n].score or 0.0))
     some = {*list(dict.fromkeys([0, *line, *kept, *best[: most // 2], *reversed(nodes)]))[:most]}
 
