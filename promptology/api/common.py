@@ -78,7 +78,7 @@ def settings_of(
     if protocol == "prequential" and noise_floor:
         raise UsageError("a noise floor is measured on sealed test items, which a stream does not open; leave it out")
     for name, value in (("noise_floor", noise_floor), ("max_prompt_tokens", max_prompt_tokens)):
-        if not isinstance(value, int) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UsageError(f"{name} is {value!r}; give a whole number, 0 turns it off")
     return Settings(
         Budget.parse(DEFAULT_BUDGET if budget is None else budget, evidence_share),

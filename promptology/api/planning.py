@@ -56,10 +56,10 @@ def plan(
         learning = None  # a method plans with one call per prediction
     one = _prediction(task, model, start, run_settings).plus(_priced(grades(task, 1), run_settings.prices.get("judge")))
     counts = _labelled(task)
-    again = min(run_settings.noise_floor, counts["test"]) if one.calls else 0
-    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()) + again)
+    again = run_settings.noise_floor if one.calls else 0
+    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()) + min(again, counts["test"]))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
-    share = _affordable(learning, task, run_settings.budget, run_settings.noise_floor)
+    share = _affordable(learning, task, run_settings.budget, again)
     return {
         "method": card.slug,
         "task": task_entry(task),
@@ -69,7 +69,7 @@ def plan(
         "learning": learning.to_json() if learning else None,
         "affordable": share,
         "evidence_at_most": evidence.to_json(),
-        "evidence_items": _covered(counts, one, learning, share, run_settings.budget),
+        "evidence_items": _covered(counts, one, learning, share, run_settings.budget, again),
         "covered": run_settings.budget.covers(evidence.plus(learning or Cost())),
         "settings": {f.name: getattr(chosen, f.name) for f in fields(chosen)},
     }
@@ -117,15 +117,21 @@ def _affordable(learning: Cost | None, task: Task, budget: Budget, again: int) -
 
 
 def _covered(
-    counts: Mapping[str, int], one: Cost, learning: Cost | None, share: float | None, budget: Budget
+    counts: Mapping[str, int], one: Cost, learning: Cost | None, share: float | None, budget: Budget, again: int
 ) -> dict[str, int]:
-    """Return the validation and test items on which start and found can both be asked after the search."""
+    """Return the validation and test items on which start and found can both be asked after the search.
+
+    `again`: items that are asked a second time; their part of what is left is kept for them.
+    """
     used = (learning or Cost()).scaled(1.0 if share is None else share)
+    others = 2 * sum(counts.values())
+    back = again / (others + again) if again else 0.0
+    kept = {r: back * (budget.limits[r] - getattr(used, r)) for r in RESOURCES if r in budget.limits}
 
     def most(n: int, used: Cost, part: float) -> int:
         pairs = 2 if one.calls else 1
         room = [
-            part * (budget.limits[r] - getattr(used, r)) / (pairs * getattr(one, r))
+            part * (budget.limits[r] - kept[r] - getattr(used, r)) / (pairs * getattr(one, r))
             for r in RESOURCES
             if r in budget.limits and getattr(one, r)
         ]

@@ -73,7 +73,7 @@ def evaluate(
 ) -> None:
     """Measure one prompt."""
     from promptology import api
-    from promptology.evidence.guards import lines
+    from promptology.evidence.guards import NOT_ASKED, OPENED, lines
     from promptology.evidence.report import format_cost
     from promptology.prompts.saving import is_prompt_folder, load
 
@@ -112,7 +112,9 @@ def evaluate(
     out(f"{'parse rate':<16} {m.parse_rate:.3f}   {m.missing} missing")
     out(f"{'cost':<16} {format_cost(result.charged.to_json())}   paid now: {format_cost(result.paid.to_json())}")
     out(f"{'per prediction':<16} {format_cost(m.per_prediction.to_json())}")
-    for note in [*lines(result.document["guards"]), *result.guards.warnings]:
+    asked = result.guards.noise is not None or getattr(model, "local", False)
+    said = [w for w in result.guards.warnings if OPENED not in w]
+    for note in [*said, *lines(result.document["guards"]), *([] if asked else [NOT_ASKED])]:
         out(f"note: {note}")
     openings = result.document["task"]["test_openings"]
     if split == "test" and openings > 1:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptology.data.items import Item
 from promptology.data.scoring import Metric
@@ -29,7 +30,7 @@ from promptology.run.lengths import prompt_text
 from promptology.run.meter import Meter
 
 OPENED = "this test split has been opened"
-NOT_ASKED = "noise floor not measured; --noise-floor 20 asks what was found a second time on 20 test items"
+NOT_ASKED = "noise floor not measured; --noise-floor 20 asks the prompt a second time on 20 items"
 OFTEN = 5
 """Runs that may open one test split before its small differences are doubted."""
 LONGER, LONG = 10, 500
@@ -129,8 +130,15 @@ def noise_of(
         return Noise(0, None, None, None, first.n, NO_BUDGET)
     before, after = (by_item(metric, m.only(both)) for m in (first, second[0]))
     d = np.array([after[id] - before[id] for id in sorted(both)])
-    floor = REACH * math.sqrt(float((d**2).mean()) / first.n)
-    return Noise(len(d), float((d != 0).mean()), float(d.mean()), floor, first.n)
+    return Noise(len(d), float((d != 0).mean()), float(d.mean()), floor_of(d, first.n), first.n)
+
+
+def floor_of(d: NDArray[np.float64], n: int) -> float:
+    """Return what two means over n items differ by at most in 95 of 100 cases through noise alone; see `Noise`.
+
+    `d`: second minus first score of items that were scored twice.
+    """
+    return REACH * math.sqrt(float((d**2).mean()) / n)
 
 
 def measured_twice(
@@ -238,8 +246,9 @@ def below_noise(evidence: Evidence, noise: Noise | None, metric: Metric) -> str:
     difference = float(np.mean([after[id] - before[id] for id in after]))
     if noise.floor is None or abs(difference) >= noise.floor:
         return ""
+    what = "" if metric.decomposes else " in item scores"
     return (
-        f"the difference of {difference:+.3f} is below the noise floor: the same prompt asked twice on "
+        f"the difference of {difference:+.3f}{what} is below the noise floor: the same prompt asked twice on "
         f"{noise.n} items differs by up to {noise.floor:.3f}"
     )
 
@@ -260,11 +269,10 @@ def dropped(run: Run) -> str:
 
 def check_length(learned: Learned, handle: Handle, most: int) -> None:
     """Raise UsageError where a prompt that the user gave is longer than the user allows."""
-    length = handle.length(learned)
-    if most and length.tokens > most:
+    if most and (length := handle.length(learned)).tokens > most:
         about = "" if length.exact else "about "
         raise UsageError(
-            f"the prompt at the start has {about}{length.tokens} tokens, classes and system prompt included, and "
+            f"the prompt has {about}{length.tokens} tokens, classes and system prompt included, and "
             f"max_prompt_tokens is {most}; shorten it or allow more"
         )
 
@@ -285,16 +293,23 @@ def lines(guards: Mapping[str, Any]) -> list[str]:
         said.append(f"noise floor {noise['note']}" if noise["note"] else noise_line(noise))
     if chosen := guards.get("selection"):
         end = "" if chosen["sealed"] is None else f"; sealed test {chosen['sealed']:.2f}"
+        part = f"about {chosen['luck']:.2f}" if chosen["luck"] >= 0.005 else "hardly any"
         said.append(
             f"search's best {chosen['best']:.2f} on {chosen['items']} items, best of {chosen['candidates']}: "
-            f"about {chosen['luck']:.2f} of that is luck; corrected {chosen['corrected']:.2f}{end}"
+            f"{part} of that is luck; corrected {chosen['corrected']:.2f}{end}"
         )
     return said
 
 
 def noise_line(noise: Mapping[str, Any]) -> str:
-    """Return a measured noise floor in words."""
+    """Return a measured noise floor in words; where nothing changed, the most that may (exact binomial, 95 %)."""
+    items = noise["items"]
+    if not noise["changed"]:
+        most = 1 - 0.05 ** (1 / items)
+        return (
+            f"noise floor: asked again, none of {items} items scored differently (95 % limit: {most:.0%} of items may)"
+        )
     return (
-        f"noise floor: asked again, {noise['changed']:.0%} of {noise['items']} items scored differently (mean "
+        f"noise floor: asked again, {noise['changed']:.0%} of {items} items scored differently (mean "
         f"{noise['difference']:+.3f}); a difference below {noise['floor']:.3f} on {noise['n']} items may be noise"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,9 +26,11 @@ def labelled_train(run: Run) -> tuple[Item, ...]:
 def shortened(run: Run, learned: Learned) -> Learned:
     """Return a prompt with as many of its first demonstrations as the run's longest prompt allows, perhaps none."""
     shown = learned.part(Demonstrations)
-    while shown and shown.examples and not run.fits(learned):
-        shown = Demonstrations(shown.examples[:-1])
-        learned = learned.with_parts(shown)
+    while shown and not run.fits(learned):
+        run.warn(f"demonstrations were left out: max_prompt_tokens is {run.max_prompt_tokens}")
+        shown = Demonstrations(shown.examples[:-1]) if len(shown.examples) > 1 else None
+        parts = tuple(p for p in learned.parts if not isinstance(p, Demonstrations))
+        learned = learned.with_parts(shown) if shown else replace(learned, parts=parts)
     return learned
 
 

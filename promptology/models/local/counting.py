@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ class Counter:
     def __init__(self, source: Any) -> None:
         self._of_file: Any = None
         self._loaded: Any = None if isinstance(source, str) else source
-        path = locate(source) / "tokenizer.json" if isinstance(source, str) else None
-        if path is not None and path.is_file():
+        if isinstance(source, str) and (path := locate(source) / "tokenizer.json").is_file():
             from tokenizers import Tokenizer
 
-            self._of_file = Tokenizer.from_file(str(path))
-            self._of_file.no_truncation()
+            # A file that this library cannot read is no reason to lose a run: its tokens are then estimated.
+            with contextlib.suppress(Exception):
+                self._of_file = Tokenizer.from_file(str(path))
+                self._of_file.no_truncation()
 
     def count(self, text: str) -> int | None:
         """Return the tokens of a text without special ones; None where the folder has no tokenizer.json."""
