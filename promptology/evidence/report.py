@@ -55,11 +55,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     correction = ", corrected after Holm" if len(tested) > 1 else ""
     lines = [
         f"{task['name']} by {task['metric']}"
-        + (
-            f" on {score['n']} {WHERE.get(document.get('protocol', ''), 'unused inputs')}"
-            if score
-            else ""
-        )
+        + (f" on {score['n']} {WHERE.get(document.get('protocol', ''), 'unused inputs')}" if score else "")
         + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}"
         + f"; budget {document['budget']} per {'run' if document.get('seeds') else 'method'}; {seeds_of(document)}"
     ]

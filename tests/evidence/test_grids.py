@@ -305,7 +305,7 @@ def test_a_browser_shows_the_page_without_errors_and_asks_nobody(hostile, tmp_pa
         for width in (1200, 400):
             seen.resize(width)
             for scheme in ("light", "dark"):
-                seen.scheme(scheme)
+                seen.medium(scheme)
                 seen.open(tmp_path / "heat.html")
                 assert seen.said() == []
                 assert seen.requests() == [(tmp_path / "heat.html").as_uri()]
