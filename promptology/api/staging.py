@@ -79,6 +79,8 @@ def fit_stages(
     chosen = create(method, settings)
     card = type(chosen).card
     run_settings = settings_of(budget if budget is not None else default_budget(model), **options)
+    if run_settings.noise_floor:
+        raise UsageError("noise_floor is for one prompt on one task; leave it out")
     share = run_settings.budget.evidence_share
     reserved = {resource: limit * share for resource, limit in run_settings.budget.limits.items()}
     if "calls" in reserved:

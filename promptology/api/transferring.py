@@ -214,6 +214,8 @@ class _Measuring:
         self.store, self.settings, self.helpers, self.split = store, settings, helpers, split
         self.prompts, self.tasks, self.models, self.progress = prompts, tasks, models, progress
         self.entries = {name: model_entry(m) for name, m in models.items()}
+        if settings.noise_floor or settings.max_prompt_tokens:
+            raise UsageError("noise_floor and max_prompt_tokens are for one prompt on one task; leave them out")
         self.meter = open_meter(store, settings)
         self.items = {name: scored(task, split) for name, task in tasks.items()}
         self.openings = 0

@@ -26,7 +26,8 @@ Examples: promptology transfer prompts/a prompts/b --task mine.csv --task yours.
 promptology transfer prompts/a "plain=Which queue?" --task tickets --model gpt=openai:gpt-4o-mini
 --model local=openai:llama3@http://localhost:11434/v1 --budget 1000calls --out transfer.html"""
 
-LEFT_OUT = ("task", "model", "test", "prompt", "system", "optimizer", "evidence_share")
+UNGUARDED = ("noise_floor", "max_prompt_tokens")
+LEFT_OUT = ("task", "model", "test", "prompt", "system", "optimizer", "evidence_share", *UNGUARDED)
 
 
 @app.command(help=TRANSFER)

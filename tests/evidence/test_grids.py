@@ -221,6 +221,19 @@ def test_faults_are_one_line(prompts, tasks, models, words):
         pt.transfer(prompts, tasks, models)
 
 
+@pytest.mark.parametrize("guard", ["noise_floor", "max_prompt_tokens"])
+def test_guards_of_one_prompt_are_refused(guard):
+    for measure in (
+        lambda **o: pt.transfer([POLITE], [BASE], [knows], **o),
+        lambda **o: pt.evaluate(POLITE, {"a": BASE}, knows, **o),
+    ):
+        with pytest.raises(UsageError, match="are for one prompt on one task"):
+            measure(**{guard: 5})
+    if guard == "noise_floor":
+        with pytest.raises(UsageError, match="is for one prompt on one task"):
+            pt.fit_stages({"a": BASE, "b": task(COLOURS, "b")}, knows, "manual", noise_floor=5)
+
+
 def test_a_split_that_is_not_there():
     with pytest.raises(UsageError, match="unknown split 'dev'"):
         pt.transfer([POLITE], [BASE], [knows], split="dev")
