@@ -88,8 +88,9 @@ def _names(predictions: Mapping[str, Any]) -> str:
 
 
 class Streamed(NamedTuple):
-    """What a stream gives: what was learned from all of it, the evidence, the cost of all fits, how many of them the
-    budget cut short.
+    """What a stream gives: what was learned from all of it, the evidence, the cost of all fits.
+
+    `ended`: how many fits the budget cut short.
     """
 
     learned: Learned
@@ -139,9 +140,9 @@ def prequential(
         if not course.block(n):
             break
         course.learn(method)
-    notes = (
-        [] if course.at == len(items) else [f"{course.at} of {len(items)} items of the stream: what the budget covered"]
-    )
+    notes = []
+    if course.at < len(items):
+        notes.append(f"{course.at} of {len(items)} items of the stream: what the budget covered")
     if 0 < len(cuts) < blocks:
         notes.append(f"{len(cuts)} blocks, of one item each")
     return Streamed(course.learned, course.evidence(notes), turns.charged("learning"), turns.ended)
