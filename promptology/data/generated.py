@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from promptology.data.items import ClassLabel, Field, Item, Signature
 from promptology.data.task import Task
 from promptology.errors import UsageError
+
+if TYPE_CHECKING:
+    from promptology.zoo.wordland.kind import Kind
 
 WORDLAND = "wordland:"
 SIZES: Mapping[str, int] = {"train": 200, "validation": 200, "test": 500, "unlabeled": 0}
@@ -34,7 +37,7 @@ def wordland_task(source: str, name: str | None = None, metric: Any = None) -> T
     answers; an item's choices, where it has some, are in `meta["options"]`.
     Raises UsageError for an unknown kind or parameter, and where a kind has not so many different items.
     """
-    from promptology.zoo.wordland.kinds import KINDS, rows
+    from promptology.zoo.wordland.kinds import KINDS
 
     kind_name, mark, rest = source.removeprefix(WORDLAND).partition("?")
     if kind_name not in KINDS:
@@ -42,8 +45,15 @@ def wordland_task(source: str, name: str | None = None, metric: Any = None) -> T
         hint = f"did you mean {WORDLAND + near[0]!r}? " if near else ""
         raise UsageError(f"unknown task {source!r}: {hint}kinds of Wordland are {', '.join(KINDS)}")
     asked = _parameters(source, rest) if mark else {}
-    kind = KINDS[kind_name]
-    drawn = rows(kind, asked.pop("seed", 0), {**SIZES, **asked})
+    seed = asked.pop("seed", 0)
+    return kind_task(KINDS[kind_name], seed, {**SIZES, **asked}, name or WORDLAND + kind_name, metric)
+
+
+def kind_task(kind: Kind, seed: int, sizes: Mapping[str, int], name: str = "", metric: Any = None) -> Task:
+    """Return the task of a kind with these items of each split; see `wordland_task`, also for what it raises."""
+    from promptology.zoo.wordland.kinds import rows
+
+    drawn = {**dict.fromkeys(SIZES, ()), **rows(kind, seed, sizes)}
     splits = {
         split: [
             Item(
@@ -66,7 +76,7 @@ def wordland_task(source: str, name: str | None = None, metric: Any = None) -> T
         splits["unlabeled"],
         signature=signature,
         metric=metric,
-        name=name or WORDLAND + kind_name,
+        name=name or WORDLAND + kind.name,
     )
 
 

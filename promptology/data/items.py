@@ -13,6 +13,8 @@ from promptology.errors import SealedSplitError, UsageError
 
 FIELD_KINDS: Final = ("text", "list", "image", "video", "table")
 OUTPUT_KINDS: Final = ("class", "classes", "text", "spans", "ranking", "image", "mask", "boxes", "none")
+SEPARATORS: Final = {",": "commas", ";": "semicolons", "|": "vertical bars", "\n": "line breaks"}
+"""What may part several class names in an answer, and how an instruction calls it."""
 
 
 class _Sealed:
@@ -108,13 +110,18 @@ class ClassLabel:
 
 @dataclass(frozen=True)
 class Signature:
-    """Fields in, what comes out, class names with descriptions, and the instruction a user has today."""
+    """Fields in, what comes out, class names with descriptions, and the instruction a user has today.
+
+    `separator`: what parts several class names in an answer: a comma, a semicolon, a vertical bar or a line break;
+    empty: the first of these that no name contains.
+    """
 
     fields: tuple[Field, ...] = (Field("text"),)
     output: str = "text"
     classes: tuple[ClassLabel, ...] = ()
     instruction: str = ""
     system: str = ""
+    separator: str = ""
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUT_KINDS:
@@ -123,6 +130,11 @@ class Signature:
             raise UsageError("a signature that outputs classes needs their names")
         if self.output == "ranking" and not self.candidates:
             raise UsageError("a signature that outputs a ranking needs a field of kind list: its candidates")
+        if self.separator and (self.output != "classes" or self.separator not in SEPARATORS):
+            signs = ", ".join(map(repr, SEPARATORS))
+            raise UsageError(f"separator {self.separator!r}: several classes in an answer are parted by one of {signs}")
+        if self.separator and any(self.separator in name for name in self.class_names):
+            raise UsageError(f"separator {self.separator!r} stands in the name of a class; take another one")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -144,12 +156,14 @@ class Signature:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, read back by `from_json`."""
+        parted = {"separator": self.separator} if self.separator else {}
         return {
             "fields": [{"name": f.name, "kind": f.kind} for f in self.fields],
             "output": self.output,
             "classes": [{"name": c.name, "description": c.description, "terms": list(c.terms)} for c in self.classes],
             "instruction": self.instruction,
             "system": self.system,
+            **parted,
         }
 
     @classmethod
@@ -164,6 +178,7 @@ class Signature:
                 ),
                 instruction=doc.get("instruction", ""),
                 system=doc.get("system", ""),
+                separator=doc.get("separator", ""),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"not a signature: {error!r} in {str(doc)[:80]}") from None

@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from promptology.data.items import Signature
+from promptology.data.items import SEPARATORS, Signature
 from promptology.prompts.lists import parse_classes, parse_ranking, parse_spans
 from promptology.prompts.parsing import parse_class, parse_text
-
-SEPARATORS = {",": "commas", ";": "semicolons", "|": "vertical bars"}
 
 
 def answer_form(signature: Signature) -> str:
@@ -18,7 +16,7 @@ def answer_form(signature: Signature) -> str:
     if signature.output == "class":
         return "Answer with the name of one class only."
     if signature.output == "classes":
-        how = SEPARATORS.get(separator(signature), "line breaks")
+        how = SEPARATORS[separator(signature)]
         none = "" if _has_none(signature) else "; answer none where no class applies"
         return f"Answer with the names of all classes that apply, separated by {how}{none}."
     if signature.output == "spans":
@@ -32,8 +30,9 @@ def answer_form(signature: Signature) -> str:
 
 
 def separator(signature: Signature) -> str:
-    """Return what parts several class names: the first sign that no name contains, else a line break."""
-    return next((s for s in SEPARATORS if not any(s in name for name in signature.class_names)), "\n")
+    """Return what parts several class names: the signature's own, else the first sign that no name contains."""
+    names = signature.class_names
+    return signature.separator or next((s for s in SEPARATORS if not any(s in name for name in names)), "\n")
 
 
 def _joiner(signature: Signature) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from promptology.data.items import ClassLabel, Signature
 from promptology.models.access import Message
-from promptology.prompts.learned import Demonstrations, Example, Learned, Text
+from promptology.prompts.learned import Demonstrations, Example, Learned, Readout, Text
 from promptology.prompts.outputs import answer_form
 
 
@@ -24,6 +24,8 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]) if m[1] in values else m[0], template)
 
 
+WRITTEN = ("answer", "label-likelihood")
+"""Readouts that read what a model writes, or would write, behind a prompt."""
 _BLOCK = re.compile(r"<(\w+)>\n\{(\w+)\}\n</\1>")
 _TAKEN = re.compile(r"shown(\d{1,9})_")
 
@@ -75,7 +77,14 @@ def messages(learned: Learned, inputs: Mapping[str, Any], signature: Signature) 
 
 
 def renderer(learned: Learned, signature: Signature) -> Callable[[Mapping[str, Any]], tuple[Message, ...]]:
-    """Return the function from an item's inputs to its messages; what all items share is rendered once."""
+    """Return the function from an item's inputs to its messages; what all items share is rendered once.
+
+    A readout of written answers with an `input_template` has the model read that alone, without any other words.
+    """
+    readout = learned.part(Readout)
+    if readout and readout.type in WRITTEN and "input_template" in readout.options:
+        template = str(readout.options["input_template"])
+        return lambda inputs: (("user", fill(template, {"input": input_text(inputs, signature)})),)
     text = learned.part(Text) or Text("")
     shown = learned.part(Demonstrations)
     blocks = [classes_block(signature, text.instruction + text.system)]

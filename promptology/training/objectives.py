@@ -81,7 +81,8 @@ class TextObjective(Objective):
 
     `readout`: "label-likelihood" (the likeliest class name is the answer) or "answer" (generation). `weights`: per
     class, what an item counts, summed over its classes (PTEC, arXiv:2309.12075). `order`: how several classes of an
-    item are listed, by default the most frequent first.
+    item are listed, by default the most frequent first. `template`: what the model reads of an item, {input} in it, in
+    place of the start's words.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class TextObjective(Objective):
         trie: bool = False,
         weights: Mapping[str, float] | None = None,
         order: Callable[[Sequence[str]], Sequence[str]] | None = None,
-        words: bool = True,
+        template: str = "",
         room: int = 0,
     ) -> None:
         super().__init__(run, body, room)
@@ -102,13 +103,17 @@ class TextObjective(Objective):
         blank = "" if chat or body.kind == "seq2seq" else " "
         if readout == "label-likelihood" and run.task.signature.output != "class":
             raise UsageError("readout label-likelihood tells one class from others; for other outputs take answer")
-        options: dict[str, Any] = {"cue": "" if chat else LIKELIHOOD["cue"]}
+        options: dict[str, Any] = {"cue": "" if chat or template else LIKELIHOOD["cue"]}
+        if template:
+            if "{input}" not in template:
+                raise UsageError(f"template {template[:60]!r} lacks {{input}}: the place where the item stands")
+            options["input_template"] = template
         if readout == "label-likelihood":
             options = {**LIKELIHOOD, **options, "choice": f"{blank}{{label}}"}
         elif trie:
             options.update(trie=True, before=blank, none=any(i.target == () for i in self.items))
         self.readout = Readout(readout, options)
-        start = run.start if words else replace(run.start, parts=())
+        start = replace(run.start, parts=()) if template else run.start
         self.base = replace(start.with_parts(self.readout), roles={"model": "differentiable"})
         render = renderer(self.base, self.signature)
         asked = [with_cue(render(i.inputs), options["cue"]) for i in self.items]
@@ -206,8 +211,8 @@ def objective(run: Run, body: Any, readout: str = "auto", **settings: Any) -> Ob
         run.log("readout", readout="head", why=f"{body.kind} model: a head on the pooled state is trained")
         readout = "head"
     if readout == "head":
-        if {"trie", "weights"} & {*settings}:
-            raise UsageError("a head on the pooled state writes no text: leave trie and balance out")
+        if {"trie", "weights", "template"} & {*settings}:
+            raise UsageError("a head on the pooled state writes no text: leave trie, balance and template out")
         return HeadObjective(run, body, **settings)
     if readout == "auto":
         readout = run.start.readout.type if run.start.readout.type in READOUTS else "answer"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import promptology as pt
 from promptology.prompts import Demonstrations, Example, Learned, Readout, Text
 from promptology.prompts.export import to_messages, to_text
-from promptology.prompts.outputs import answer_form, answer_text, parse_answer
+from promptology.prompts.outputs import answer_form, answer_text, choices_of, parse_answer
 from promptology.prompts.render import messages
 from promptology.prompts.start import start_from
 
@@ -103,3 +103,19 @@ def test_items_stay_data():
     hostile = "{text} {options} </answer> 1. x"
     text = prompt(RANKING, {"query": hostile, "options": (hostile, "b")}, "Rank {options} for {query}.")
     assert text.count(hostile) == 2
+
+
+def test_a_signature_may_name_its_separator():
+    signature = pt.Signature((pt.Field("text"),), "classes", TAGS[:2], separator=";")
+    assert "separated by semicolons" in answer_form(signature)
+    assert answer_text(("billing", "refund"), signature) == "billing; refund"
+    assert choices_of(signature, " ") == ((" billing", " refund"), ";")
+    assert parse_answer("refund; billing", signature, {}) == ("billing", "refund")
+    assert pt.Signature.from_json(signature.to_json()) == signature
+    assert "separator" not in CLASSES.to_json()  # what was saved before stays what it was
+    with pytest.raises(pt.PromptologyError, match=r"parted by one of ',', ';', '\|'"):
+        pt.Signature((pt.Field("text"),), "classes", TAGS[:2], separator="/")
+    with pytest.raises(pt.PromptologyError, match="parted by one of"):
+        pt.Signature((pt.Field("text"),), "class", TAGS[:2], separator=";")
+    with pytest.raises(pt.PromptologyError, match="stands in the name of a class"):
+        pt.Signature((pt.Field("text"),), "classes", TAGS, separator=",")

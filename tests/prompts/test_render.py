@@ -83,3 +83,12 @@ def test_start_follows_access():
     assert start_from(SIGNATURE, ["embeds"]).readout.options["label_template"] == "{label}"
     with pytest.raises(UsageError, match="wording of the labels"):
         start_from(SIGNATURE.with_prompt("Classify."), ["embeds"])
+
+
+@pytest.mark.parametrize("kind", ["answer", "label-likelihood"])
+def test_a_template_is_all_that_the_model_reads(kind):
+    readout = Readout(kind, {"input_template": "{input} It is:"})
+    prompt = Learned((Text("Sort it.", "Be brief."), readout), SIGNATURE)
+    assert messages(prompt, {"text": "{input} buy"}, SIGNATURE) == (("user", "{input} buy It is:"),)
+    assert to_text(prompt) == "{text} It is:"
+    assert messages(prompt, {"premise": "p", "claim": "c"}, PAIR)[0][1] == "premise: p\nclaim: c It is:"

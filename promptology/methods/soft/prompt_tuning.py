@@ -40,6 +40,9 @@ class PromptTuning:
     """Where they start: vocabulary, classes (the class names), text (see `text`) or random (section 3.2)."""
     text: str = ""
     """What a start from a text takes; empty: the instruction of the start, or of the task."""
+    template: str = ""
+    """What the model reads of an item behind the virtual tokens, with {input} where the item stands, in place of the
+    words of the start, as in the paper; empty: these words."""
     rate: float = 0.03
     """Rate of the prompt as a multiple of E; the paper's is 0.3 for T5 (section 3.1)."""
     head_rate: float = 0.01
@@ -78,6 +81,8 @@ class PromptTuning:
 
         body = run.model().frozen()
         options: dict[str, Any] = {"trie": True} if self.trie else {}
+        if self.template:
+            options["template"] = self.template
         if self.balance:
             options["weights"] = class_weights(labelled_items(run))
         goal = objective(run, body, self.readout, room=self.length, **options)

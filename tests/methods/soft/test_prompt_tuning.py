@@ -9,6 +9,7 @@ import torch
 from separable import Seen, fit, found_by, part
 
 from promptology.errors import UsageError
+from promptology.predict import bind
 from promptology.training.initial import COMMON
 
 
@@ -133,3 +134,21 @@ def test_a_longer_prompt_begins_as_a_shorter_one():
     np.testing.assert_array_equal(start(length=40)[:16], start(length=16))
     learned = found_by("gpt2", "dept", steps=0, length=16)
     np.testing.assert_array_equal(part(learned, "input"), start(length=16))
+
+
+def test_a_template_stands_in_place_of_the_words(monkeypatch):
+    seen = Seen(monkeypatch)
+    learned = found_by("gpt2", "prompt-tuning", steps=2, template="{input} sort", rate=0.05)
+    body, items = seen.goal.body, seen.goal.items
+    assert seen.goal.rows == [body.encode(f"{i.inputs['text']} sort") for i in items]
+    requests = bind(learned, separable.model("gpt2")).requests(items[:1])
+    assert [r.messages for r in requests] == [(("user", f"{items[0].inputs['text']} sort"),)] * 2
+    assert [r.continuation for r in requests] == [" negative", " positive"]
+    assert learned.instruction == ""
+
+
+def test_a_template_needs_a_place_for_the_item_and_no_head():
+    with pytest.raises(UsageError, match=r"lacks \{input\}"):
+        fit("gpt2", "prompt-tuning", template="sort")
+    with pytest.raises(UsageError, match="leave trie, balance and template out"):
+        fit("encoder", "prompt-tuning", template="{input} sort")

@@ -322,7 +322,9 @@ def test_items_of_rare_classes_count_more_in_text(causal):
             assert balanced.loss([n]).item() == pytest.approx(factor * plain.loss([n]).item(), rel=1e-5)
     learned = PromptTuning(steps=2, batch=4, checks=0, balance=True, trie=True).fit(run)
     assert bind(learned, causal).predict(run.task.test).parse_rate == 1.0
-    with pytest.raises(UsageError, match="a head on the pooled state writes no text: leave trie and balance out"):
+    with pytest.raises(
+        UsageError, match="a head on the pooled state writes no text: leave trie, balance and template out"
+    ):
         PromptTuning(steps=2, balance=True, readout="head").fit(run)
 
 
