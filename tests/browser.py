@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import shutil
 import subprocess
@@ -54,11 +55,16 @@ class Browser:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if hasattr(self, "_session"):
+        if hasattr(self, "_socket"):
+            with contextlib.suppress(Exception):  # it may be gone already
+                self.ask("Browser.close")
             self._runner.run(self._session.close())
         self._runner.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(5 if hasattr(self, "_socket") else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     async def _connect(self, port_file: Path) -> None:
         import aiohttp

@@ -168,7 +168,7 @@ def _number(value: float) -> str:
 
 def unit_of(costs: Sequence[Mapping[str, Any]]) -> str:
     """Return the unit in which costs are drawn: money where there is any, else calls, else passes."""
-    return next((u for u in ("usd", "calls", "passes", "tokens") if any(c.get(u) for c in costs)), "calls")
+    return next((u for u in UNITS if any(c.get(u) for c in costs)), "calls")
 
 
 def scatter(doc: Mapping[str, Any]) -> Scatter | None:

@@ -110,6 +110,7 @@ def render(document: Mapping[str, Any]) -> str:
     doc = {**DOCUMENT, **document, "arms": arms}
     doc["task"] = {"sizes": {}, "test_openings": 0, **document["task"]}
     doc["model"] = {"simulated": False, **document["model"]}
+    start_name = "start" if arms else "this prompt"
     values = {
         "doc": doc,
         "start": start,
@@ -117,19 +118,22 @@ def render(document: Mapping[str, Any]) -> str:
         "runs": [run for group in runs for run in group],
         "seeds": seeds_of(document),
         "over_seeds": OVER_SEEDS,
-        "start_name": "start" if arms else "this prompt",
+        "start_name": start_name,
         "start_row": all(arm["verdict"] != "start" for arm in arms),
         "sentences": [verdict_sentence(a, doc["protocol"]) for a in arms],
         "diffs": [[diff_of(start["prompt"], run["prompt"]) for run in group] for group in runs],
         "groups": runs,
-        "confusions": _confusions(start, arms),
-        "ledgers": [(a["label"], a["ledger"]) for a in arms] or [("this prompt", document.get("ledger") or [])],
+        "guards": _guards([(a["label"], a["guards"]) for a in arms] or [(start_name, document.get("guards"))]),
+        "confusions": _confusions(
+            [(start_name, start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
+        ),
+        "ledgers": [(a["label"], a["ledger"]) for a in arms] or [(start_name, document.get("ledger") or [])],
         "stories": [story(arm["lineage"]) for arm in arms],
         "families": [pictures.family(arm["lineage"] or {}) for arm in arms],
         "scale": _scale([start["score"], *(run["score"] for group in [arms, *runs] for run in group)]),
         "scatter": pictures.scatter(doc),
         "panels": pictures.panels(runs),
-        "bars": pictures.ledger(arms or [{"label": "this prompt", "ledger": document.get("ledger")}]),
+        "bars": pictures.ledger(arms or [{"label": start_name, "ledger": document.get("ledger")}]),
         "place": pictures,
     }
     return fill("report.html.j2", title=doc["title"], sections=_sections(values), **values)
@@ -192,7 +196,7 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     there = [
         ("scores", "Scores", True),
         ("seeds", "By seed", values["doc"]["seeds"]),
-        ("trust", "Can it be trusted", any(a["guards"] for a in arms)),
+        ("trust", "Can it be trusted", values["guards"]),
         ("cost", "Score against cost", values["scatter"]),
         ("learning", "Learning curve", values["panels"]),
         ("agreement", "Agreement", values["doc"]["agreement"]),
@@ -207,11 +211,31 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(id, name) for id, name, shown in there if shown]
 
 
-def _confusions(start: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any, bool]]:
-    """Return name and counts of what has them; the last stands open."""
-    some = [("start" if arms else "this prompt", start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
+def _guards(some: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what guards found, by arm, with all that they may say; arms about which there is nothing are left out."""
+    found = []
+    for label, guards in some:
+        there = {name: (guards or {}).get(name) for name in GUARDS}
+        if any(there.values()):
+            found.append((label, {name: {**GUARDS[name], **said} if said else None for name, said in there.items()}))
+    return found
+
+
+GUARDS: Mapping[str, Mapping[str, Any]] = {
+    "noise": {"floor": None, "note": ""},
+    "selection": {"sealed": None},
+    "leak": {"test": 0, "examples": []},
+    "length": {},
+}
+"""What guards tell, and what of it an older document may lack."""
+
+
+def _confusions(some: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[tuple[str, Any, bool]]:
+    """Return name and counts of what has them, and whether they stand open: those with the fewest errors do."""
     there = [(name, counts) for name, counts in some if counts]
-    return [(name, counts, counts is there[-1][1]) for name, counts in there]
+    least = min((counts["errors"] / counts["n"] for _, counts in there), default=0)
+    best = next((counts for _, counts in there if counts["errors"] / counts["n"] == least), None)
+    return [(name, counts, counts is best) for name, counts in there]
 
 
 def _scale(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float]:

@@ -111,6 +111,27 @@ def test_a_run_without_evidence_has_a_report(tmp_path):
     assert 'id="agreement"' not in page and 'id="cost"' not in page
 
 
+def test_guards_are_told_where_there_are_any():
+    none = {"noise": None, "selection": None, "leak": None, "length": None}
+    arm = {"method": "spo", "label": "spo", "verdict": "not measured: budget"}
+    assert 'id="trust"' not in render(bare(arms=[{**arm, "guards": none}, {**arm, "guards": None}, arm]))
+    told = {
+        "noise": {"items": 0, "changed": None, "difference": None, "note": "not measured: no budget"},
+        "selection": {"candidates": 1500, "items": 50, "best": 0.96, "luck": 0.04, "corrected": 0.92},
+        "leak": {"items": 2, "longest": 14, "examples": ["<b>bold</b> words"]},
+        "length": {"tokens": 1412, "start": 4, "exact": False},
+    }
+    page = render(bare(arms=[{**arm, "guards": told}]))
+    for words in (
+        "not measured: no budget",
+        "best of 1,500 candidates scored 0.960",
+        "which leaves 0.920",
+        "&lt;b&gt;bold&lt;/b&gt; words",
+        "about 1,412 tokens; the start has 4",
+    ):
+        assert words in page
+
+
 def test_an_evaluation_has_a_page(tmp_path):
     task = pt.Task([(f"rose {n}", "red" if n % 3 else "blue") for n in range(40)])
     found = pt.evaluate(task, lambda p: "red", store=tmp_path / "s.sqlite")
