@@ -141,9 +141,8 @@ def evaluate_several(
         measured = _Measuring(there, run_settings, open_all(helpers), split, rows, columns, {one.name: one}, progress)
         found = measured.run(False, False)
         mean = harmonic_mean(columns, {name: cells[0] for name, cells in found.items()})
-        document = measured.document(
-            "evaluate-several", f"one prompt on {len(columns)} tasks", "task", found, (mean,), command
-        )
+        title = f"one prompt on {len(columns)} task{'s' if len(columns) > 1 else ''}"
+        document = measured.document("evaluate-several", title, "task", found, (mean,), command)
     _refuse_nothing(found)
     return Evaluations(("prompt",), tuple(found), (tuple(c[0] for c in found.values()),), (mean,), document)
 
@@ -227,7 +226,7 @@ class _Measuring:
         with watched(self.progress) as shown:
             self.meter.on_progress = shown
             for model_name in list(self.models):
-                model = self.models.pop(model_name)  # what nobody else holds makes room for the next one
+                model = self.models.pop(model_name)  # one that nobody else holds makes room for the next
                 for task_name, task in self.tasks.items():
                     handles = handles_of(self.meter, self.settings, model, self.helpers, task.metric)
                     name = f"{task_name} · {model_name}" if both else model_name if by_model else task_name
