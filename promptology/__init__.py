@@ -45,6 +45,14 @@ if TYPE_CHECKING:
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
+    from promptology.methods.soft.dept import DePT
+    from promptology.methods.soft.linear_probe import LinearProbe
+    from promptology.methods.soft.p_tuning import PTuning
+    from promptology.methods.soft.prefix_tuning import PrefixTuning
+    from promptology.methods.soft.prompt_tuning import PromptTuning
+    from promptology.methods.soft.ptec import PTEC
+    from promptology.methods.weights.full_tuning import FullTuning
+    from promptology.methods.weights.lora import LoRA
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
     from promptology.prompts.learned import Learned
@@ -67,6 +75,14 @@ _HOME = {
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
+    "promptology.methods.soft.dept": ("DePT",),
+    "promptology.methods.soft.linear_probe": ("LinearProbe",),
+    "promptology.methods.soft.p_tuning": ("PTuning",),
+    "promptology.methods.soft.prefix_tuning": ("PrefixTuning",),
+    "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
+    "promptology.methods.soft.ptec": ("PTEC",),
+    "promptology.methods.weights.full_tuning": ("FullTuning",),
+    "promptology.methods.weights.lora": ("LoRA",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
     "promptology.prompts.learned": ("Learned",),
@@ -75,23 +91,31 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "OPRO",
+    "PTEC",
     "SPO",
     "Answer",
     "ClassLabel",
     "Comparison",
+    "DePT",
     "Embeds",
     "Evaluation",
     "Evaluations",
     "Failure",
     "FewShot",
     "Field",
+    "FullTuning",
     "Generates",
     "Grid",
     "Item",
     "JudgeMetric",
     "KNNDemos",
     "Learned",
+    "LinearProbe",
+    "LoRA",
     "Manual",
+    "PTuning",
+    "PrefixTuning",
+    "PromptTuning",
     "PromptologyError",
     "RandomSearch",
     "Request",
