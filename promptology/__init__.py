@@ -16,7 +16,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, apply, attach, compare, evaluate, fit, load
+    from promptology.api import (
+        Comparison,
+        Evaluation,
+        Evaluations,
+        Grid,
+        Result,
+        Stages,
+        apply,
+        attach,
+        compare,
+        evaluate,
+        fit,
+        fit_stages,
+        load,
+        transfer,
+    )
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
@@ -43,7 +58,10 @@ if TYPE_CHECKING:
     from promptology.prompts.learned import Learned
 
 _HOME = {
-    "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "attach", "compare", "evaluate", "fit", "load"),
+    "promptology.api": (
+        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result", "Stages"),
+        *("apply", "attach", "compare", "evaluate", "fit", "fit_stages", "load", "transfer"),
+    ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
@@ -81,11 +99,13 @@ __all__ = [
     "DePT",
     "Embeds",
     "Evaluation",
+    "Evaluations",
     "Failure",
     "FewShot",
     "Field",
     "FullTuning",
     "Generates",
+    "Grid",
     "Item",
     "JudgeMetric",
     "KNNDemos",
@@ -102,6 +122,7 @@ __all__ = [
     "Result",
     "Scores",
     "Signature",
+    "Stages",
     "Task",
     "TemplateSearch",
     "__version__",
@@ -110,10 +131,12 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "load_task",
     "method",
     "model",
+    "transfer",
 ]
 
 
