@@ -16,7 +16,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, advise, apply, attach, compare, evaluate, fit, load
+    from promptology.api import (
+        Comparison,
+        Evaluation,
+        Evaluations,
+        Grid,
+        Result,
+        Stages,
+        advise,
+        apply,
+        attach,
+        compare,
+        evaluate,
+        fit,
+        fit_stages,
+        load,
+        transfer,
+    )
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
@@ -44,16 +60,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "promptology.api": (
-        "Comparison",
-        "Evaluation",
-        "Result",
-        "advise",
-        "apply",
-        "attach",
-        "compare",
-        "evaluate",
-        "fit",
-        "load",
+        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result", "Stages"),
+        *("advise", "apply", "attach", "compare", "evaluate", "fit", "fit_stages", "load", "transfer"),
     ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
@@ -92,11 +100,13 @@ __all__ = [
     "DePT",
     "Embeds",
     "Evaluation",
+    "Evaluations",
     "Failure",
     "FewShot",
     "Field",
     "FullTuning",
     "Generates",
+    "Grid",
     "Item",
     "JudgeMetric",
     "KNNDemos",
@@ -113,6 +123,7 @@ __all__ = [
     "Result",
     "Scores",
     "Signature",
+    "Stages",
     "Task",
     "TemplateSearch",
     "__version__",
@@ -122,10 +133,12 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "load_task",
     "method",
     "model",
+    "transfer",
 ]
 
 

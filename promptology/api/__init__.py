@@ -1,10 +1,12 @@
-"""The public calls: evaluate, fit, compare, apply, load, attach, advise."""
+"""The public calls: evaluate, fit, fit_stages, compare, transfer, apply, load, attach, advise."""
 
 from promptology.api.advising import advise
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
+from promptology.api.staging import Stages, fit_stages
+from promptology.api.transferring import Evaluations, Grid, transfer
 from promptology.api.using import Evaluation, apply, evaluate
 from promptology.evidence.fitting import Result
 from promptology.prompts.saving import load
@@ -12,7 +14,10 @@ from promptology.prompts.saving import load
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Evaluations",
+    "Grid",
     "Result",
+    "Stages",
     "advise",
     "apply",
     "attach",
@@ -20,6 +25,8 @@ __all__ = [
     "default_budget",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "plan",
+    "transfer",
 ]

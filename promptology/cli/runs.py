@@ -30,9 +30,13 @@ A run that is going on is never deleted, and how often a test split was opened s
 RESUME = """Continue a run that was interrupted; answered calls are not paid twice.
 
 Example: promptology resume 3fa9c1"""
-REPORT = """Write the HTML report of a finished run.
+REPORT = """Write the HTML report of a finished run or comparison.
 
-Example: promptology report 3fa9c1 --out report.html"""
+Examples: promptology report 3fa9c1 --out report.html
+
+promptology report compare-3fa9c1
+
+One file that needs no network. A result of an older version is shown without what it has no figures for."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or its beginning.")]
@@ -201,16 +205,27 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the document the report is made from.")] = False,
 ) -> None:
     """Write the report of a run."""
-    from promptology.evidence.report import write
+    from promptology.evidence import grids
+    from promptology.evidence import report as reports
     from promptology.run.store import home
 
     folder = Path(id) if (Path(id) / "result.json").is_file() else _folder(home() / "runs", id)
-    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    document = _read(folder / "result.json")
     if as_json:
         return out_json(document)
     path = out_file or folder / "report.html"
-    write(document, path)
+    (grids if "cells" in document else reports).write(document, path)
     out(str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({' '.join(str(error).split())}); make the same call again") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} holds no result document; make the same call again")
+    return document
 
 
 def _folder(root: Path, id: str) -> Path:
@@ -220,5 +235,12 @@ def _folder(root: Path, id: str) -> Path:
     if len(names) != 1 or os.sep in id:
         raise UsageError(f"no run {id!r}, or more than one begins so; see `promptology runs`")
     if not (root / names[0] / "result.json").is_file():
+        whole = [
+            p.parent.name
+            for p in sorted(root.glob("compare-*/result.json"))
+            if f'"{names[0]}"' in p.read_text(encoding="utf-8")
+        ]
+        if whole:
+            raise UsageError(f"run {names[0]} belongs to a comparison; see `promptology report {whole[0]}`")
         raise UsageError(f"run {names[0]} is not finished; continue it with `promptology resume {names[0]}`")
     return root / names[0]

@@ -13,12 +13,16 @@ import numpy as np
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
+from promptology.evidence.details import attach
 from promptology.evidence.fitting import Result
 from promptology.evidence.measuring import Measured
 from promptology.evidence.seeds import mean_cost, pool, verdict_over
 from promptology.evidence.statistics import Interval, Paired, holm, verdict
 from promptology.methods.registry import card_of
 from promptology.run.cost import Cost
+
+FORMAT = 2
+"""Number of the form of result documents, higher where an older version could not show them. Those before had none."""
 
 
 def score_of(interval: Interval | None, measured: Measured | None) -> dict[str, Any] | None:
@@ -70,6 +74,7 @@ def arm_of(result: Result, label: str) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "guards": result.guards.to_json(),
         "seconds": result.elapsed,
+        **({"curve": list(evidence.curve)} if evidence.curve else {}),
     }
 
 
@@ -176,8 +181,8 @@ def document(
 
     several = len(seeds) > 1
     names = labels or [r.method for r in results[:: len(seeds) or 1]]
+    groups = [results[at : at + (len(seeds) or 1)] for at in range(0, len(results), len(seeds) or 1)]
     if several:
-        groups = [results[at : at + len(seeds)] for at in range(0, len(results), len(seeds))]
         tests = [merged_arm(group, label, seeds, task) for group, label in zip(groups, names, strict=True)]
     else:
         tests = [(arm_of(r, label), r.evidence.difference) for r, label in zip(results, names, strict=True)]
@@ -189,7 +194,8 @@ def document(
     measured = next((r.evidence for r in results if r.evidence.start is not None), first.evidence)
     start = next((a["start"] for a in arms if a.get("start")), score_of(measured.start, measured.start_measured))
     hints = [r.evidence.hint for r in results if r.evidence.hint]
-    return {
+    doc = {
+        "format": FORMAT,
         "kind": kind,
         "title": f"{task.name}: {', '.join(a['label'] for a in arms)}",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -207,6 +213,8 @@ def document(
         "hint": hints[0] if hints else "",
         "notes": [*notes, *dict.fromkeys(n for r in results for n in r.evidence.notes)],
     }
+    attach(doc, task, groups)
+    return doc
 
 
 def write_document(doc: Mapping[str, Any], folder: Path) -> Path:
@@ -214,7 +222,9 @@ def write_document(doc: Mapping[str, Any], folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         staged = folder / ".result.json"
-        staged.write_text(json.dumps(doc, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        text = json.dumps(doc, indent=1, ensure_ascii=False, allow_nan=False)
+        # Half a character, as a model may write it, stays what it is: the escape is JSON too.
+        staged.write_text(text, encoding="utf-8", errors="backslashreplace")
         staged.replace(folder / "result.json")
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}") from None

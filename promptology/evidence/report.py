@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-import os
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from promptology.errors import UsageError
+from promptology.evidence import pictures
+from promptology.evidence.documents import FORMAT
+from promptology.evidence.lineages import diff_of, story
+from promptology.evidence.pages import fill, write_page
+from promptology.evidence.wording import figure, format_cost, format_p, span, visible, width
 
-FOLD = 4000
-"""Characters of a text that are shown unfolded."""
-WIDTH = 110
+__all__ = ["format_cost", "format_table", "render", "visible", "write"]
 
-
-def format_cost(cost: Mapping[str, Any] | None) -> str:
-    """Return a cost in words, zeros left out; "~" marks estimated tokens."""
-    if not cost:
-        return "0"
-    parts: list[str] = []
-    tokens = cost.get("tokens_in", 0) + cost.get("tokens_out", 0)
-    if calls := cost.get("calls"):
-        parts.append(f"{calls:,} call{'s' if calls != 1 else ''}")
-    if tokens:
-        parts.append(f"{'~' if cost.get('estimated') else ''}{_short(tokens)} tokens")
-    if usd := cost.get("usd"):
-        parts.append(f"${usd:.2f}" if usd >= 0.01 else f"${usd:.2g}")
-    if passes := cost.get("passes"):
-        parts.append(f"{passes:,} pass{'es' if passes != 1 else ''}")
-    if (seconds := cost.get("seconds", 0)) >= 0.05:
-        parts.append(f"{seconds:.1f} s")
-    return " · ".join(parts) or "0"
-
-
-def _short(n: float) -> str:
-    return f"{n:,.0f}" if n < 10_000 else f"{n / 1e3:,.0f}k" if n < 10_000_000 else f"{n / 1e6:,.1f}M"
-
-
-def visible(text: Any) -> str:
-    """Return a text whose control and direction characters are shown as escapes."""
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co") else f"\\u{ord(c):04x}"
-        for c in str(text)
-    )
+RUNS = 12
+"""Runs of one arm whose prompts, steps and curves are shown."""
 
 
 def format_table(document: Mapping[str, Any]) -> str:
@@ -55,11 +25,11 @@ def format_table(document: Mapping[str, Any]) -> str:
     rows = [_row(arm) for arm in document["arms"]]
     start = (document.get("start") or {}).get("score")
     if start and all(arm["verdict"] != "start" for arm in document["arms"]):
-        rows.insert(0, ["(start)", _figure(start), _span(start), "", "", "", "", ""])
+        rows.insert(0, ["(start)", figure(start), span(start), "", "", "", "", ""])
     cells = [[visible(c).replace("\n", " ") for c in row] for row in [head, *rows]]
-    widths = [max(_width(row[i]) for row in cells) for i in range(len(head))]
-    lines = ["  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    lines.insert(1, "-" * min(max(map(_width, lines)), 160))
+    widths = [max(width(row[i]) for row in cells) for i in range(len(head))]
+    lines = ["  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines.insert(1, "-" * min(max(map(width, lines)), 160))
     return "\n".join([*lines, "", *(visible(line) for line in _footer(document))])
 
 
@@ -67,28 +37,14 @@ def _row(arm: Mapping[str, Any]) -> list[str]:
     difference = arm.get("difference")
     return [
         str(arm.get("label") or arm["method"]),
-        _figure(arm.get("score")),
-        _span(arm.get("score")),
+        figure(arm.get("score")),
+        span(arm.get("score")),
         f"{difference['value']:+.3f}" if difference and difference["value"] is not None else "",
-        _p(arm.get("p_adjusted")),
+        format_p(arm.get("p_adjusted")),
         format_cost(arm.get("learning")),
         format_cost(arm.get("per_prediction")),
         str(arm["verdict"]),
     ]
-
-
-def _figure(score: Mapping[str, Any] | None) -> str:
-    return f"{score['value']:.3f}" if score and score.get("value") is not None else "-"
-
-
-def _span(score: Mapping[str, Any] | None) -> str:
-    if not score or score.get("low") is None:
-        return ""
-    return f"{score['low']:.3f} to {score['high']:.3f}"
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _footer(document: Mapping[str, Any]) -> list[str]:
@@ -99,11 +55,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     correction = ", corrected after Holm" if len(tested) > 1 else ""
     lines = [
         f"{task['name']} by {task['metric']}"
-        + (
-            f" on {score['n']} {'sealed test items' if document.get('protocol') == 'holdout' else 'unused inputs'}"
-            if score
-            else ""
-        )
+        + (f" on {score['n']} {WHERE.get(document.get('protocol', ''), 'unused inputs')}" if score else "")
         + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}"
         + f"; budget {document['budget']} per {'run' if document.get('seeds') else 'method'}; {seeds_of(document)}"
     ]
@@ -118,6 +70,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     return [*lines, *document.get("notes", [])]
 
 
+WHERE = {"holdout": "sealed test items", "prequential": "items of the stream"}
 OVER_SEEDS = "t over seeds and items (over items alone where all seeds score alike)"
 
 
@@ -125,127 +78,6 @@ def seeds_of(document: Mapping[str, Any]) -> str:
     """Return the seed or seeds of a document in words."""
     several = document.get("seeds")
     return f"seeds {', '.join(map(str, several))}" if several else f"seed {document['seed']}"
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in text)
-
-
-class Piece(NamedTuple):
-    """A run of words in a diff: same, added or removed."""
-
-    kind: str
-    text: str
-
-
-def diff(before: str, after: str) -> list[Piece]:
-    """Return a word-level difference."""
-    a, b = (re.findall(r"\s+|[^\s]+", t) for t in (before, after))
-    pieces: list[Piece] = []
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag in ("delete", "replace"):
-            pieces.append(Piece("removed", "".join(a[i1:i2])))
-        if tag in ("insert", "replace"):
-            pieces.append(Piece("added", "".join(b[j1:j2])))
-        if tag == "equal":
-            pieces.append(Piece("same", "".join(a[i1:i2])))
-    return pieces
-
-
-def _diff_of(before: str, after: str) -> list[Piece] | None:
-    """Return the difference where it is worth showing: prompts of readable length that share words."""
-    if max(len(before), len(after)) > 20_000:
-        return None
-    pieces = diff(before, after)
-    shared = sum(len(p.text) for p in pieces if p.kind == "same" and not p.text.isspace())
-    return pieces if 4 * shared >= len(before) else None
-
-
-class Point(NamedTuple):
-    """An arm in the picture of score against cost; positions in the drawing's units."""
-
-    label: str
-    x: float
-    y: float
-    low: float
-    high: float
-    text: str
-    label_y: float
-    anchor: str
-    label_x: float
-
-
-class Picture(NamedTuple):
-    """Score against cost of learning, ready to draw."""
-
-    points: list[Point]
-    start_y: float | None
-    x_ticks: list[tuple[float, str]]
-    y_ticks: list[tuple[float, str]]
-    unit: str
-    words: str
-
-
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 700.0, 20.0, 280.0
-
-
-def picture(document: Mapping[str, Any]) -> Picture | None:
-    """Lay out score against cost of learning; None where nothing was measured. Costs stand on a log(1 + x) axis."""
-    arms = [a for a in document["arms"] if a.get("score") and a["score"].get("value") is not None]
-    if not arms:
-        return None
-    unit = next((u for u in ("usd", "calls", "passes") if any(a["learning"].get(u) for a in arms)), "calls")
-    costs = [float(a["learning"].get(unit, 0)) for a in arms]
-    most = max(*costs, 1.0)
-    scores = [a["score"] for a in arms]
-    start = (document.get("start") or {}).get("score")
-    spans = [*scores, *([start] if start else [])]
-    low = min(s["low"] if s.get("low") is not None else s["value"] for s in spans)
-    high = max(s["high"] if s.get("high") is not None else s["value"] for s in spans)
-    low, high = math.floor(low * 20 - 0.2) / 20, math.ceil(high * 20 + 0.2) / 20
-
-    def x_of(cost: float) -> float:
-        return LEFT + 20 + (RIGHT - LEFT - 60) * math.log1p(cost) / math.log1p(most)
-
-    def y_of(value: float) -> float:
-        return float(BOTTOM - (BOTTOM - TOP) * (value - low) / max(high - low, 1e-9))
-
-    points = []
-    taken: list[tuple[float, float]] = []
-    for arm, cost in sorted(zip(arms, costs, strict=True), key=lambda pair: pair[1]):
-        s = arm["score"]
-        x, y = x_of(cost), y_of(s["value"])
-        right = x > (LEFT + RIGHT) / 2
-        label_y = y + 4
-        while any(abs(label_y - other) < 14 and abs(x - at) < 160 for at, other in taken):
-            label_y += 14
-        taken.append((x, label_y))
-        text = f"{arm['label']}: {s['value']:.3f}, learning {format_cost(arm['learning'])}"
-        lowest = y_of(s["low"] if s.get("low") is not None else s["value"])
-        highest = y_of(s["high"] if s.get("high") is not None else s["value"])
-        points.append(
-            Point(
-                arm["label"],
-                x,
-                y,
-                lowest,
-                highest,
-                text,
-                label_y,
-                "end" if right else "start",
-                x + (-10 if right else 10),
-            )
-        )
-    ticks = [0.0, *(10.0**k for k in range(8) if 10.0**k <= most)]
-    steps = 5
-    return Picture(
-        points,
-        y_of(start["value"]) if start and start.get("value") is not None else None,
-        [(x_of(t), _short(t)) for t in ticks],
-        [(y_of(low + (high - low) * k / steps), f"{low + (high - low) * k / steps:.2f}") for k in range(steps + 1)],
-        {"usd": "US dollars", "calls": "calls", "passes": "passes"}[unit],
-        "; ".join(p.text for p in points),
-    )
 
 
 def verdict_sentence(arm: Mapping[str, Any], protocol: str) -> str:
@@ -256,65 +88,164 @@ def verdict_sentence(arm: Mapping[str, Any], protocol: str) -> str:
     if arm["verdict"] == "start" or not d or not score:
         value = f", which scores {score['value']:.3f}" if score and score.get("value") is not None else ""
         return f"{arm['label']} is the start, unchanged{value}."
-    span = f"{d['value']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, p {_p(arm['p_adjusted'])})"
-    where = "on the sealed test items" if protocol == "holdout" else "in duels on unused inputs"
+    reach = f"{d['value']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, p {format_p(arm['p_adjusted'])})"
+    where = f"on the {WHERE[protocol]}" if protocol in WHERE else "in duels on unused inputs"
     if arm.get("seeds"):
         where += f", mean of {len(arm['seeds'])} seeds"
     return {
-        "better": f"{arm['label']} is better than the start {where}: {span}.",
-        "worse": f"{arm['label']} is worse than the start {where}: {span}.",
-    }.get(str(arm["verdict"]), f"{arm['label']}: no evidence of a difference to the start {where}: {span}.")
+        "better": f"{arm['label']} is better than the start {where}: {reach}.",
+        "worse": f"{arm['label']} is worse than the start {where}: {reach}.",
+    }.get(str(arm["verdict"]), f"{arm['label']}: no evidence of a difference to the start {where}: {reach}.")
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the report as one HTML page without any reference to the network."""
-    from jinja2 import Environment, StrictUndefined
+    """Return the report as one HTML page without any reference to the network.
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters.update(visible=visible, cost=format_cost, p=_p)
-    source = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
-    start = document.get("start") or {"prompt": "", "score": None}
-    arms = list(document["arms"])
-    runs = [run for arm in arms for run in arm.get("seeds") or [arm]]
-    return environment.from_string(source).render(
-        doc={
-            "helpers": {},
-            "seeds": [],
-            "hint": "",
-            "notes": [],
-            "command": "",
-            "created": "",
-            "version": "",
-            **document,
-        },
-        start=start,
-        arms=arms,
-        runs=runs,
-        seeds=seeds_of(document),
-        over_seeds=OVER_SEEDS,
-        diffs=[_diff_of(start["prompt"], r["prompt"]) for r in runs],
-        sentences=[verdict_sentence(a, document.get("protocol", "holdout")) for a in arms],
-        picture=picture(document),
-        scale=_scale([s for s in (start.get("score"), *(a.get("score") for a in [*arms, *runs])) if s]),
-        fold=FOLD,
-        frame={"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
-    )
+    Parts that an older document has no figures for are left out. Raises UsageError for a document of a newer version.
+    """
+    _check(document)
+    start = {"prompt": "", "score": None, **(document.get("start") or {})}
+    arms = [{**ARM, **arm} for arm in document["arms"]]
+    runs = [[{**ARM, **run} for run in (arm.get("seeds") or [arm])[:RUNS]] for arm in arms]
+    doc = {**DOCUMENT, **document, "arms": arms}
+    doc["task"] = {"sizes": {}, "test_openings": 0, **document["task"]}
+    doc["model"] = {"simulated": False, **document["model"]}
+    start_name = "start" if arms else "this prompt"
+    values = {
+        "doc": doc,
+        "start": start,
+        "arms": arms,
+        "runs": [run for group in runs for run in group],
+        "seeds": seeds_of(document),
+        "over_seeds": OVER_SEEDS,
+        "start_name": start_name,
+        "start_row": all(arm["verdict"] != "start" for arm in arms),
+        "sentences": [verdict_sentence(a, doc["protocol"]) for a in arms],
+        "diffs": [[diff_of(start["prompt"], run["prompt"]) for run in group] for group in runs],
+        "groups": runs,
+        "guards": _guards([(a["label"], a["guards"]) for a in arms] or [(start_name, document.get("guards"))]),
+        "confusions": _confusions(
+            [(start_name, start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
+        ),
+        "ledgers": [(a["label"], a["ledger"]) for a in arms] or [(start_name, document.get("ledger") or [])],
+        "stories": [story(arm["lineage"]) for arm in arms],
+        "families": [pictures.family(arm["lineage"] or {}) for arm in arms],
+        "scale": _scale([start["score"], *(run["score"] for group in [arms, *runs] for run in group)]),
+        "scatter": pictures.scatter(doc),
+        "panels": pictures.panels(runs),
+        "bars": pictures.ledger(arms or [{"label": start_name, "ledger": document.get("ledger")}]),
+        "place": pictures,
+    }
+    return fill("report.html.j2", title=doc["title"], sections=_sections(values), **values)
 
 
-def _scale(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _check(document: Mapping[str, Any]) -> None:
+    form, version = document.get("format", 1), document.get("version") or "of an unknown version"
+    if not isinstance(form, int) or form > FORMAT:
+        raise UsageError(
+            f"this result was written by promptology {version} in form {form}, and this version knows form {FORMAT}: "
+            "update promptology, then ask for the report again"
+        )
+    lacking = [name for name in ("title", "kind", "task", "model", "seed", "budget", "arms") if name not in document]
+    lacking += [f"arms.{name}" for name in ("label", "verdict") for arm in document.get("arms", ()) if name not in arm]
+    if lacking:
+        raise UsageError(
+            f"this result (promptology {version}) is no whole result document: {', '.join(dict.fromkeys(lacking))} "
+            "missing; make the same call again, which writes it anew and pays nothing twice"
+        )
+
+
+DOCUMENT: Mapping[str, Any] = {
+    "helpers": {},
+    "seeds": [],
+    "hint": "",
+    "notes": [],
+    "command": "",
+    "created": "",
+    "version": "",
+    "protocol": "holdout",
+    "agreement": None,
+}
+ARM: Mapping[str, Any] = {
+    "prompt": "",
+    "changed": True,
+    "score": None,
+    "difference": None,
+    "p_adjusted": None,
+    "test": "",
+    "learning": None,
+    "per_prediction": None,
+    "ledger": [],
+    "history": [],
+    "steps": 0,
+    "warnings": [],
+    "curves": [],
+    "lineage": None,
+    "flips": None,
+    "confusion": None,
+    "guards": None,
+    "seeds": [],
+    "details_of": None,
+}
+"""What a part of an older document may lack."""
+
+
+def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return id and name of the sections that there is something to show in."""
+    arms, start = values["arms"], values["start"]
+    there = [
+        ("scores", "Scores", True),
+        ("seeds", "By seed", values["doc"]["seeds"]),
+        ("trust", "Can it be trusted", values["guards"]),
+        ("cost", "Score against cost", values["scatter"]),
+        ("learning", "Learning curve", values["panels"]),
+        ("agreement", "Agreement", values["doc"]["agreement"]),
+        ("confusion", "Confusion", start.get("confusion") or any(a["confusion"] for a in arms)),
+        ("flips", "Items that changed", any(a["flips"] for a in arms)),
+        ("prompts", "Prompts", True),
+        ("lineage", "Lineage", any(values["stories"])),
+        ("ledger", "Ledger", values["bars"]),
+        ("history", "History", any(run["history"] for run in values["runs"])),
+        ("notes", "Notes", True),
+    ]
+    return [(id, name) for id, name, shown in there if shown]
+
+
+def _guards(some: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what guards found, by arm, with all that they may say; arms about which there is nothing are left out."""
+    found = []
+    for label, guards in some:
+        there = {name: (guards or {}).get(name) for name in GUARDS}
+        if any(there.values()):
+            found.append((label, {name: {**GUARDS[name], **said} if said else None for name, said in there.items()}))
+    return found
+
+
+GUARDS: Mapping[str, Mapping[str, Any]] = {
+    "noise": {"floor": None, "note": ""},
+    "selection": {"sealed": None},
+    "leak": {"test": 0, "examples": []},
+    "length": {},
+}
+"""What guards tell, and what of it an older document may lack."""
+
+
+def _confusions(some: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[tuple[str, Any, bool]]:
+    """Return name and counts of what has them, and whether they stand open: those with the fewest errors do."""
+    there = [(name, counts) for name, counts in some if counts]
+    least = min((counts["errors"] / counts["n"] for _, counts in there), default=0)
+    best = next((counts for _, counts in there if counts["errors"] / counts["n"] == least), None)
+    return [(name, counts, counts is best) for name, counts in there]
+
+
+def _scale(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float]:
     """Return the common scale of the interval bars."""
-    values = [v for s in scores for v in (s.get("low"), s.get("high"), s.get("value")) if v is not None]
+    values = [v for s in scores if s for v in (s.get("low"), s.get("high"), s.get("value")) if v is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     pad = max((high - low) * 0.08, 0.01)
-    return {"low": low - pad, "width": max(high - low + 2 * pad, 1e-9)}
+    return {"low": low - pad, "high": high + pad, "width": max(high - low + 2 * pad, 1e-9)}
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Write the report, whole or not at all; raises UsageError where it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.part")
-        staged.write_text(render(document), encoding="utf-8", errors="replace")
-        os.replace(staged, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    write_page(render(document), path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -11,10 +12,11 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 
 from promptology.data.task import Task
-from promptology.errors import AccessError, BudgetEnded
+from promptology.errors import AccessError, BudgetEnded, PromptologyError
 from promptology.prompts.learned import Learned
 from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
+from promptology.run.lineage import Lineage, counts
 from promptology.run.meter import Meter
 from promptology.run.scored import Scored
 
@@ -56,6 +58,7 @@ class Run:
         self.seed = seed
         self.start = start_from(task.signature, handles["model"].access, readout)
         self.kept: Learned | None = None
+        self.lineage = Lineage(self.start)
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.tally: Counter[str] = Counter()
@@ -66,6 +69,7 @@ class Run:
         self.max_prompt_tokens = max_prompt_tokens
         self.meter = meter
         self._handles = dict(handles)
+        self._readout = readout
         self._stage = ""
         self._on_log = on_log
         self._on_track = on_track
@@ -101,6 +105,20 @@ class Run:
         finally:
             self._stage = outer
 
+    def part(
+        self, name: str, task: Task, *, sources: Sequence[Learned] = (), tasks: Mapping[str, Task] | None = None
+    ) -> Run:
+        """Return a part of this run with a task of its own: a block of a stream, a stage.
+
+        Models, meter, history and counts are shared; generators depend on its name too, and its start is its task's.
+        """
+        part = copy.copy(self)
+        part.task, part.tasks = task, tasks or {task.name: task}
+        part.sources, part.kept, part.scored = tuple(sources), None, Scored()
+        part.start = start_from(task.signature, self.model().access, self._readout)
+        part._stage = f"{self._stage}/{name}"
+        return part
+
     def fits(self, learned: Learned) -> bool:
         """Whether a prompt is no longer than the user allows (`max_prompt_tokens`; 0: any length)."""
         most = self.max_prompt_tokens
@@ -109,6 +127,7 @@ class Run:
     def keep(self, learned: Learned) -> None:
         """Keep this as the best so far: what the run returns if the budget ends."""
         self.kept = learned
+        self.lineage.kept(learned, self.meter.charged)
 
     @overload
     def track(self, steps: int, label: str = "") -> Iterator[int]: ...
@@ -132,9 +151,13 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Note what happened (numbers and short texts) for the history of the run."""
-        self.history.append({"step": event, "values": values})
+        self.take_up({"step": event, "values": values, "charged": counts(self.meter.charged)})
+
+    def take_up(self, entry: dict[str, Any]) -> None:
+        """Put an entry into the history as it was noted before, by a training that goes on."""
+        self.history.append(entry)
         if self._on_log:
-            self._on_log(event, values)
+            self._on_log(entry["step"], entry["values"])
 
     def warn(self, text: str) -> None:
         """Say what a user should know about the result, once: it stands among the warnings of the result."""
@@ -148,3 +171,16 @@ def learn(method: Method, run: Run) -> Learned:
         return method.fit(run)
     except BudgetEnded:
         return run.kept or run.start
+
+
+@contextmanager
+def status_of(meter: Meter) -> Iterator[None]:
+    """Let the status of a run follow what happens to it, with the reason where it fails."""
+    meter.store.set_status(meter.run, "running")
+    try:
+        yield
+    except BaseException as error:
+        meter.flush()
+        why = {"error": " ".join(str(error).split())} if isinstance(error, PromptologyError) else None
+        meter.store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why)
+        raise

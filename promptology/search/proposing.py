@@ -53,6 +53,9 @@ def propose(
             run.tally["too long"] += reason.startswith(TOO_LONG)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
+    for candidate in candidates:
+        if candidate is not None:
+            run.lineage.born(candidate, parent)
     unanswered = sum(text is None for text in texts)
     run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates

@@ -65,6 +65,7 @@ def scores_of(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) ->
         for column, item in enumerate(items):
             if not predictions.missing[column]:
                 values[row, column] = metric.item(predictions.outputs[column], item.target)
+        run.lineage.scored(candidates[row], values[row])
     return Scores(values)
 
 

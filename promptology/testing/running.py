@@ -60,6 +60,7 @@ def summary(result: Result) -> dict[str, Any]:
         "charged": counts(result.charged),
         "cost of learning": counts(result.learning),
         "history": result.history,
+        "lineage": result.lineage,
         "warnings": result.warnings,
     }
     same: dict[str, Any] = json.loads(json.dumps(doc, default=str))

@@ -194,7 +194,7 @@ class Keeper:
         self._mark.put_back(doc["meter"])
         self.meter.stopped = self.meter.stopped or doc["stopped"]
         for entry in doc["history"]:
-            self.run.log(entry["step"], **entry["values"])
+            self.run.take_up(entry)
         for text in doc["warnings"]:
             self.run.warn(text)
         self.run.tally.update(doc["tally"])

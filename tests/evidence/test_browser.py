@@ -1,0 +1,193 @@
+"""The report in a real browser: nothing runs, nothing is fetched, everything can be read and reached."""
+
+from __future__ import annotations
+
+import pytest
+from browser import CHROMIUM, Browser
+from documents import HOSTILE, evidence, hostile_document, large_document, made, measured, result, task_of
+
+from promptology.evidence.report import render, write
+from promptology.run.cost import Cost
+from promptology.run.lineage import Lineage
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the report is not looked at")
+
+CONTRAST = """(() => {
+  const parse = text => {
+    const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
+    const scale = text.startsWith("color(") ? 255 : 1;
+    return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers.length > 3 ? numbers[3] : 1];
+  };
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; }
+    return [255, 255, 255, 1];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility() || ["title", "desc"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
+    const [a, b] = [light(ink), light(behind(e))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), walker.currentNode.data.slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0]);
+})()"""
+UNNAMED = """[...document.querySelectorAll("svg:not([aria-hidden=true])")].filter(svg => {
+  const ids = (svg.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean);
+  const name = svg.getAttribute("aria-label") || ids.map(id => document.getElementById(id)?.textContent).join(" ");
+  return svg.getAttribute("role") !== "img" || !name.trim();
+}).length"""
+OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
+ACTIVE = """(() => { const e = document.activeElement, s = getComputedStyle(e);
+  return [e === document.body ? "" : [...document.querySelectorAll("a, summary, [tabindex]")].indexOf(e),
+          e.tagName, s.outlineStyle]; })()"""
+REACHABLE = """[...document.querySelectorAll("a, summary, [tabindex]")]
+  .map((e, k) => e.checkVisibility() ? k : -1).filter(k => k >= 0)"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    for name, document in (("hostile", hostile_document()), ("plain", plain_document())):
+        write(document, folder / f"{name}.html")
+    return folder
+
+
+def plain_document():
+    task = task_of([f"input {k}" for k in range(40)], "aabb" * 10, ["a", "b"])
+    before, after = measured("aaaa" * 10, "aabb" * 10), measured("aaab" * 10, "aabb" * 10)
+    worse = measured("bbab" * 10, "aabb" * 10)
+    results = []
+    for method, found in (("opro", after), ("spo", worse)):
+        lineage = Lineage(result(task, evidence(task, before, before)).start)
+        parent = result(task, evidence(task, before, before)).start
+        for k in range(6):
+            child = parent.with_instruction(f"Say it well, try {k}.")
+            lineage.born(child, parent)
+            lineage.kept(child, Cost(calls=k + 1))
+            parent = child
+        history = [
+            {"step": "step", "values": {"best": k / 9, "loss": 1 / k}, "charged": {"calls": k}} for k in range(1, 9)
+        ]
+        verdict = "better" if found is after else "worse"
+        line = "Say it well, try 4."
+        results.append(result(task, evidence(task, before, found, verdict), method, "Say it.", line, history, lineage))
+    return made(task, results)
+
+
+def test_hostile_text_runs_nothing_and_is_shown(browser, pages):
+    browser.medium()
+    browser.resize(1280)
+    browser.open(pages / "hostile.html")
+    browser.run(OPEN_ALL)
+    assert browser.said() == []
+    assert browser.requests() == [(pages / "hostile.html").as_uri()]
+    shown = browser.run("document.body.innerText")
+    assert browser.run("document.title").startswith("</pre></script><script>")
+    for text in HOSTILE[:4]:
+        assert text[:60] in " ".join(shown.split("\n"))
+    assert "\\u202e" in shown and "\u202e" not in shown
+    assert "\\u001b[31m" in shown
+    assert "x" * 100_000 in browser.run("document.body.textContent")
+    assert browser.run("document.querySelectorAll('script, img, iframe, object, form, base, link').length") == 0
+    assert (
+        browser.run("[...document.querySelectorAll('*')].some(e => [...e.attributes].some(a => /^on/.test(a.name)))")
+        is False
+    )
+    assert browser.run("[...document.links].every(a => a.getAttribute('href').startsWith('#'))")
+
+
+@pytest.mark.parametrize("name", ["hostile", "plain"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_never_wider_than_the_window(browser, pages, name, width):
+    browser.medium()
+    browser.resize(width)
+    browser.open(pages / f"{name}.html")
+    browser.run(OPEN_ALL)
+    assert browser.run("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(browser, pages, scheme):
+    browser.medium(scheme)
+    browser.resize(1280)
+    browser.open(pages / "plain.html")
+    browser.run(OPEN_ALL)
+    dark = browser.run("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+    found = browser.run(CONTRAST)
+    assert len(found) > 100
+    assert found[0][0] >= 4.5, found[:3]
+
+
+def test_every_drawing_has_a_name(browser, pages):
+    for name in ("plain", "hostile"):
+        browser.open(pages / f"{name}.html")
+        assert browser.run("document.querySelectorAll('svg[role=img]').length") > 5
+        assert browser.run(UNNAMED) == 0
+
+
+def test_tab_reaches_every_part_and_enter_opens_it(browser, pages):
+    browser.medium()
+    browser.resize(1280)
+    browser.open(pages / "plain.html")
+    reachable = browser.run(REACHABLE)
+    assert len(reachable) > 20
+    reached = []
+    for _ in range(len(reachable) + 1):
+        browser.press("Tab")
+        at, _, outline = browser.run(ACTIVE)
+        if at == "":
+            break
+        assert outline != "none"
+        reached.append(at)
+    assert reached == reachable
+    browser.run("document.querySelector('details:not([open]) summary').focus()")
+    browser.press("Enter")
+    assert browser.run("document.activeElement.parentElement.open") is True
+
+
+def test_print_opens_what_is_folded(browser, pages):
+    seen = """[...document.querySelectorAll('details:not([open])')]
+      .map(d => [d.className, d.lastElementChild.checkVisibility()])"""
+    browser.open(pages / "plain.html")
+    browser.medium()
+    assert {visible for _, visible in browser.run(seen)} == {False}
+    browser.medium(medium="print")
+    folded = browser.run(seen)
+    assert {visible for kind, visible in folded if kind == ""} == {True}
+    assert {visible for kind, visible in folded if kind == "long"} == {False}
+    assert browser.run("document.querySelector('.unprinted').checkVisibility()")
+    assert not browser.run("document.querySelector('nav').checkVisibility()")
+    paper = browser.pdf()
+    assert paper.startswith(b"%PDF-") and len(paper) > 20_000
+    browser.medium()
+
+
+def test_the_contents_stay_in_sight_beside_the_page(browser, pages):
+    browser.medium()
+    browser.resize(1366, 700)
+    browser.open(pages / "plain.html")
+    browser.run("document.getElementById('ledger').scrollIntoView()")
+    assert browser.run("document.querySelector('nav').getBoundingClientRect().top") == 0
+    assert browser.run("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+
+
+def test_a_report_of_fifty_thousand_items_opens(browser, tmp_path):
+    page = tmp_path / "large.html"
+    page.write_text(render(large_document(steps=1000)), encoding="utf-8")
+    assert page.stat().st_size < 2_000_000
+    browser.medium()
+    browser.resize(1280)
+    browser.open(page)
+    assert browser.said() == []
+    assert "50,000" in browser.run("document.body.innerText")
+    assert browser.run("document.querySelectorAll('section').length") > 8
