@@ -74,6 +74,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
+    spent: list[dict[str, float]] = field(default_factory=list, repr=False)
     guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
@@ -280,6 +281,7 @@ def _run(
         (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter), *guards.warnings),
         meter.elapsed,
         run.lineage.to_json(choice.learned),
+        run.spent,
         guards,
         _model=models["model"],
         _helpers=models,

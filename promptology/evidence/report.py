@@ -180,6 +180,7 @@ ARM: Mapping[str, Any] = {
     "per_prediction": None,
     "ledger": [],
     "history": [],
+    "spent": [],
     "steps": 0,
     "warnings": [],
     "curves": [],

@@ -49,7 +49,7 @@ def life(folder, program, fuse, how):
         store._events.clear()
         store.close()
     counts = {k: c._replace(seconds=0) for k, (c, _) in run.meter.ledger.items()}
-    return said, run.history, run.warnings, counts, run.meter._seq, run.meter.stopped
+    return said, run.history, run.spent, run.warnings, counts, run.meter._seq, run.meter.stopped
 
 
 def one(run, model, burn, n, options):
