@@ -110,7 +110,7 @@ def test_deaths_change_nothing(program, fuses):
             break
         found = life(folder / "cut", program, 0, Death)
         assert found == whole
-        assert np.isfinite(sum(c.passes for c in found[3].values()))
+        assert np.isfinite(sum(c.passes for c in found[4].values()))
     finally:
         keeping.SAVE_EVERY = before
         shutil.rmtree(folder)
