@@ -26,7 +26,7 @@ demo-llm: install
 	$(BIN)/python scripts/demo_llm.py
 
 docs: install
-	$(BIN)/python -m mkdocs build --strict
+	$(BIN)/python scripts/build_docs.py
 
 test: install
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)

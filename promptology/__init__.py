@@ -16,7 +16,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptology.api import Comparison, Evaluation, Result, apply, attach, compare, evaluate, fit, load
+    from promptology.api import (
+        Comparison,
+        Evaluation,
+        Evaluations,
+        Grid,
+        Result,
+        Stages,
+        apply,
+        attach,
+        compare,
+        evaluate,
+        fit,
+        fit_stages,
+        load,
+        transfer,
+    )
     from promptology.data.items import ClassLabel, Field, Item, Signature
     from promptology.data.judging import JudgeMetric
     from promptology.data.loaders import load_task
@@ -30,12 +45,23 @@ if TYPE_CHECKING:
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
+    from promptology.methods.soft.dept import DePT
+    from promptology.methods.soft.linear_probe import LinearProbe
+    from promptology.methods.soft.p_tuning import PTuning
+    from promptology.methods.soft.prefix_tuning import PrefixTuning
+    from promptology.methods.soft.prompt_tuning import PromptTuning
+    from promptology.methods.soft.ptec import PTEC
+    from promptology.methods.weights.full_tuning import FullTuning
+    from promptology.methods.weights.lora import LoRA
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
     from promptology.prompts.learned import Learned
 
 _HOME = {
-    "promptology.api": ("Comparison", "Evaluation", "Result", "apply", "attach", "compare", "evaluate", "fit", "load"),
+    "promptology.api": (
+        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result", "Stages"),
+        *("apply", "attach", "compare", "evaluate", "fit", "fit_stages", "load", "transfer"),
+    ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
     "promptology.data.loaders": ("load_task",),
@@ -49,6 +75,14 @@ _HOME = {
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
+    "promptology.methods.soft.dept": ("DePT",),
+    "promptology.methods.soft.linear_probe": ("LinearProbe",),
+    "promptology.methods.soft.p_tuning": ("PTuning",),
+    "promptology.methods.soft.prefix_tuning": ("PrefixTuning",),
+    "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
+    "promptology.methods.soft.ptec": ("PTEC",),
+    "promptology.methods.weights.full_tuning": ("FullTuning",),
+    "promptology.methods.weights.lora": ("LoRA",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
     "promptology.prompts.learned": ("Learned",),
@@ -57,27 +91,38 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "OPRO",
+    "PTEC",
     "SPO",
     "Answer",
     "ClassLabel",
     "Comparison",
+    "DePT",
     "Embeds",
     "Evaluation",
+    "Evaluations",
     "Failure",
     "FewShot",
     "Field",
+    "FullTuning",
     "Generates",
+    "Grid",
     "Item",
     "JudgeMetric",
     "KNNDemos",
     "Learned",
+    "LinearProbe",
+    "LoRA",
     "Manual",
+    "PTuning",
+    "PrefixTuning",
+    "PromptTuning",
     "PromptologyError",
     "RandomSearch",
     "Request",
     "Result",
     "Scores",
     "Signature",
+    "Stages",
     "Task",
     "TemplateSearch",
     "__version__",
@@ -86,10 +131,12 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "load_task",
     "method",
     "model",
+    "transfer",
 ]
 
 

@@ -1,9 +1,11 @@
-"""The public calls: evaluate, fit, compare, apply, load, attach."""
+"""The public calls: evaluate, fit, fit_stages, compare, transfer, apply, load, attach."""
 
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
+from promptology.api.staging import Stages, fit_stages
+from promptology.api.transferring import Evaluations, Grid, transfer
 from promptology.api.using import Evaluation, apply, evaluate
 from promptology.evidence.fitting import Result
 from promptology.prompts.saving import load
@@ -11,13 +13,18 @@ from promptology.prompts.saving import load
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Evaluations",
+    "Grid",
     "Result",
+    "Stages",
     "apply",
     "attach",
     "compare",
     "default_budget",
     "evaluate",
     "fit",
+    "fit_stages",
     "load",
     "plan",
+    "transfer",
 ]

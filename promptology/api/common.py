@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from promptology.data.items import Item
 from promptology.data.loaders import load_task
+from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.evidence.fitting import Settings, new_nonce
+from promptology.evidence.measuring import shuffled
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.run.budget import Budget
 from promptology.run.cost import Price
+from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.progress import Bar
 from promptology.run.store import Store
 
 DEFAULT_BUDGET = "1000calls"
+PROTOCOLS = ("holdout", "duel", "prequential")
 Progress = Callable[[Meter, str, int], None]
 
 
@@ -60,12 +65,18 @@ def settings_of(
     readout: str = "",
     noise_floor: int = 0,
     max_prompt_tokens: int = 0,
+    blocks: int | None = None,
+    order: str | None = None,
     roles: Sequence[str] = ("model", "optimizer", "judge"),
 ) -> Settings:
     """Return checked run settings; `price` is (in, out) for every role, or a mapping by role."""
     prices = price if isinstance(price, Mapping) else dict.fromkeys(roles, price) if price is not None else {}
-    if protocol not in (None, "holdout", "duel"):
-        raise UsageError(f"unknown protocol {protocol!r}; there are holdout and duel")
+    if protocol not in (None, *PROTOCOLS):
+        raise UsageError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    if protocol != "prequential" and (blocks is not None or order is not None):
+        raise UsageError("blocks and order belong to a stream: give them with protocol prequential")
+    if protocol == "prequential" and noise_floor:
+        raise UsageError("a noise floor is measured on sealed test items, which a stream does not open; leave it out")
     for name, value in (("noise_floor", noise_floor), ("max_prompt_tokens", max_prompt_tokens)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UsageError(f"{name} is {value!r}; give a whole number, 0 turns it off")
@@ -84,6 +95,8 @@ def settings_of(
         readout,
         noise_floor,
         max_prompt_tokens,
+        10 if blocks is None else blocks,
+        order or "seed",
     )
 
 
@@ -112,3 +125,24 @@ def open_meter(store: Store, settings: Settings) -> Meter:
     )
     meter.phase = "evidence"
     return meter
+
+
+def handles_of(
+    meter: Meter, settings: Settings, model: Any, helpers: Mapping[str, Any], metric: Metric
+) -> dict[str, Handle]:
+    """Return metered handles by role; a role that only the metric needs is the task's own model by default."""
+    models = {**{role: model for role in metric.needs}, "model": model, **helpers}
+    return {role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()}
+
+
+def scored(task: Task, split: str) -> list[Item]:
+    """Return the items of a split in the task's random order; raises UsageError where the metric lacks their labels."""
+    if split not in ("test", "validation", "train"):
+        raise UsageError(f"unknown split {split!r}; there are test, validation and train")
+    items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
+    if not items or (getattr(task.metric, "labels", True) and not all(i.labelled for i in items)):
+        raise UsageError(
+            f"task {task.name!r} has no labelled {split} items to score against; give --label or --test, or let a "
+            "model grade the answers with --metric judge"
+        )
+    return items

@@ -95,7 +95,7 @@ def fit(
     prompt folder; `store`: a path or "postgresql://USER@HOST/DATABASE", default PROMPTOLOGY_STORE, else a file of the
     user's own. `options`: seed, cache, price, sampling, evidence_share, missing, protocol, retry_failed, readout
     ("label-likelihood": the likeliest class name), noise_floor (test items that are asked twice), max_prompt_tokens
-    (longer proposals are dropped). The same call after a crash continues. Raises PromptologyError with one clear line.
+    (longer proposals are dropped), blocks, order (of a stream). The same call after a crash continues.
     """
     task, model, helpers = as_task(task, prompt, system), open_model(model), open_all(helpers)
     chosen = create(method, settings)

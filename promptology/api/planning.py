@@ -11,8 +11,9 @@ from promptology.api.common import as_task, default_budget, settings_of
 from promptology.data.items import Item
 from promptology.data.task import Task
 from promptology.evidence.documents import model_entry, task_entry
-from promptology.evidence.fitting import Settings, held_back
+from promptology.evidence.fitting import Settings
 from promptology.evidence.protocols import VALIDATION_SHARE, choosing_items
+from promptology.evidence.turns import held_back
 from promptology.methods.registry import create, planned
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model

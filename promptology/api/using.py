@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from promptology.api.common import Progress, as_task, open_all, open_meter, settings_of, watched
-from promptology.data.items import Item, digest
-from promptology.data.scoring import Metric
-from promptology.data.task import Task
+from promptology.api.common import Progress, as_task, handles_of, open_all, open_meter, scored, settings_of, watched
+from promptology.data.items import digest
+from promptology.data.task import SPLITS, Task
 from promptology.errors import BudgetEnded, UsageError
 from promptology.evidence.documents import model_entry, score_of, task_entry
 from promptology.evidence.fitting import Settings, ledger_of
 from promptology.evidence.guards import Guards, check_length, guard_prompt, measured_twice
-from promptology.evidence.measuring import Measured, shuffled
+from promptology.evidence.measuring import Measured
 from promptology.evidence.statistics import Interval, bootstrap_interval
 from promptology.models.access import offers
 from promptology.models.opening import model as open_model
@@ -29,6 +28,9 @@ from promptology.run.cost import Cost
 from promptology.run.handles import Handle
 from promptology.run.meter import Meter
 from promptology.run.store import Place, using_store
+
+if TYPE_CHECKING:
+    from promptology.api.transferring import Evaluations
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,24 @@ class Evaluation:
         return f"{next(iter(self.metrics))} {s.value:.3f} [{s.low:.3f}, {s.high:.3f}] on {s.n} items"
 
 
+@overload
+def evaluate(
+    task: Mapping[str, Any], model: Any, prompt: str | Learned | None = None, **options: Any
+) -> Evaluations: ...
+
+
+@overload
+def evaluate(task: Learned, model: Mapping[str, Any], prompt: Any, **options: Any) -> Evaluations: ...
+
+
+@overload
+def evaluate(task: Any, model: Any, prompt: Any = None, **options: Any) -> Evaluation: ...
+
+
 def evaluate(
     task: Any,
     model: Any,
-    prompt: str | Learned | None = None,
+    prompt: Any = None,
     *,
     system: str | None = None,
     split: str = "test",
@@ -66,16 +82,42 @@ def evaluate(
     helpers: Mapping[str, Any] | None = None,
     command: str = "",
     **options: Any,
-) -> Evaluation:
+) -> Evaluation | Evaluations:
     """Measure one prompt: score with a 95 % bootstrap interval, parse rate, cost.
 
     `prompt`: a text, something learned, or nothing for the plain start. `split`: test (its opening is counted),
     validation or train. `helpers`: by role; a metric that needs a judge takes the task's own model without one.
-    `options`: as in `fit`; noise_floor asks the prompt a second time on so many of the items. Raises UsageError where
-    the split has no labelled items and the metric needs them, or the prompt is longer than max_prompt_tokens.
+    `options`: as in `fit`; noise_floor asks the prompt a second time on so many of the items.
+
+    Several named tasks, {"base": t1, "novel": t2}, give the score of each and their harmonic mean; the prompt is bound
+    to the classes of each, and the budget is over all. What was learned may stand first: evaluate(learned, tasks,
+    model). Raises UsageError where the split has no labelled items and the metric needs them, or the prompt is longer
+    than max_prompt_tokens.
     """
-    if split not in ("test", "validation", "train"):
-        raise UsageError(f"unknown split {split!r}; there are test, validation and train")
+    if isinstance(task, Learned):
+        task, model, prompt = model, prompt, task
+    if isinstance(task, Mapping) and not {*task} <= {*SPLITS}:  # a mapping of splits is one task
+        from promptology.api.transferring import evaluate_several as measured
+    else:
+        measured = _evaluate_one  # type: ignore[assignment]
+    given = {"system": system, "split": split, "budget": budget, "store": store, "progress": progress}
+    return measured(task, model, prompt, **given, helpers=helpers, command=command, **options)
+
+
+def _evaluate_one(
+    task: Any,
+    model: Any,
+    prompt: str | Learned | None,
+    *,
+    system: str | None,
+    split: str,
+    budget: Any,
+    store: Place,
+    progress: Progress | None,
+    helpers: Mapping[str, Any] | None,
+    command: str,
+    **options: Any,
+) -> Evaluation:
     task = as_task(task, None if isinstance(prompt, Learned) else prompt, system)
     model = open_model(model)
     run_settings = settings_of(Budget({}) if budget is None else budget, **options)
@@ -84,10 +126,10 @@ def evaluate(
     learned = prompt if isinstance(prompt, Learned) else start_from(task.signature, offers(model), run_settings.readout)
     with using_store(store) as opened:
         meter = open_meter(opened, run_settings)
-        handles = _handles(meter, run_settings, model, open_all(helpers), task.metric)
+        handles = handles_of(meter, run_settings, model, open_all(helpers), task.metric)
         judge = referee(task.metric, handles, task.signature)
         predictor = bind(learned, handles["model"], {r: h for r, h in handles.items() if r != "model"}, task.signature)
-        items = _scored(task, split)
+        items = scored(task, split)
         check_length(learned, handles["model"], run_settings.max_prompt_tokens)
         with watched(progress) as shown:
             meter.on_progress = shown
@@ -106,25 +148,6 @@ def evaluate(
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)
     doc |= {"guards": guards.to_json(), "warnings": [*doc["notes"], *guards.warnings]}
     return Evaluation(interval, metrics, one, meter.charged, meter.paid, doc, guards)
-
-
-def _handles(
-    meter: Meter, settings: Settings, model: Any, helpers: Mapping[str, Any], metric: Metric
-) -> dict[str, Handle]:
-    """Return metered handles by role; a role that only the metric needs is the task's own model by default."""
-    models = {**{role: model for role in metric.needs}, "model": model, **helpers}
-    return {role: Handle(meter, role, m, None, dict(settings.sampling.get(role, {}))) for role, m in models.items()}
-
-
-def _scored(task: Task, split: str) -> list[Item]:
-    """Return the items of a split in the task's random order; raises UsageError where the metric lacks their labels."""
-    items = shuffled(task.open_test() if split == "test" else getattr(task, split), task)
-    if not items or (getattr(task.metric, "labels", True) and not all(i.labelled for i in items)):
-        raise UsageError(
-            f"task {task.name!r} has no labelled {split} items to score against; give --label or --test, or let a "
-            "model grade the answers with --metric judge"
-        )
-    return items
 
 
 def _evaluation_document(

@@ -60,7 +60,7 @@ _python_shows = warnings.showwarning
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input or a model that refused, 130 interrupted."""
     # Importing the files registers their commands.
-    from promptology.cli import catalogue, claims, fitting, runs, saved, serving, zoo  # noqa: F401
+    from promptology.cli import catalogue, claims, fitting, runs, saved, serving, transfer, zoo  # noqa: F401
 
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
@@ -104,7 +104,7 @@ def _how_to_go_on(argv: Sequence[str], run: str) -> str:
         return "; what was trained is kept: the same command goes on from there"
     if argv and argv[0] == "claims":
         return "; what was measured is kept: the same command goes on from there"
-    if argv and argv[0] in ("evaluate", "apply"):
+    if argv and argv[0] in ("evaluate", "apply", "transfer"):
         kept = "--cache=off" not in argv and ("--cache", "off") not in pairwise(argv)
         return "; what was answered is kept: the same command goes on from there" if kept else "; nothing was kept"
     return ""

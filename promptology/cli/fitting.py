@@ -11,20 +11,44 @@ import typer
 
 from promptology.cli.app import app
 from promptology.cli.options import Common, assignments, command_line, common, origin
+from promptology.cli.several import evaluate_several, fit_stages, more_tasks, nonce_of, say_budget
 from promptology.cli.showing import Watcher, out, out_json, say
+from promptology.errors import UsageError
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, call nothing.")]
+Also = Annotated[
+    list[str],
+    typer.Option(
+        "--also", metavar="NAME=SPEC", help="A further task: its score too, and the harmonic mean; may be repeated."
+    ),
+]
 Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the method; may be repeated.")]
 
 EVALUATE = """Measure one prompt: score with a 95 % interval, parse rate, cost.
 
 Example: promptology evaluate --task tickets.csv --text message --label queue
---model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt"""
+--model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt
+
+With --also a saved prompt is measured on further tasks too, bound to the classes of each, with the harmonic mean.
+
+Example: promptology evaluate --prompt prompts/base --task base.csv --also novel=novel.csv --model minilm"""
 
 FIT = """Learn a better prompt with one method, with evidence and a ledger.
 
 Example: promptology fit --task tickets.csv --text message --label queue
---model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls"""
+--model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls
+
+With --protocol prequential the training items are a stream: block by block they are predicted, the predictions are
+stored, the labels open, and the method learns from all items seen so far. The score over the stream is the evidence.
+
+Example: promptology fit --task log.csv --text message --label queue --model minilm --method linear-probe
+--protocol prequential --blocks 10 --order file
+
+With --protocol stages several tasks are learned one after another, --task first, and every task is scored after every
+stage: average accuracy, backward and forward transfer, forgetting.
+
+Example: promptology fit --task 2023.csv --protocol stages --stage 2024=2024.csv --stage 2025=2025.csv --model minilm
+--method linear-probe"""
 
 COMPARE = """Compare methods at equal budget on the same sealed items.
 
@@ -45,6 +69,7 @@ promptology compare --task tickets --model openai:gpt-4o-mini --method spo,rando
 def evaluate(
     shared: Common,
     split: Annotated[str, typer.Option("--split", help="test (its opening is counted), validation or train.")] = "test",
+    also: Also = [],  # noqa: B006
 ) -> None:
     """Measure one prompt."""
     from promptology import api
@@ -59,6 +84,8 @@ def evaluate(
         say(f"note: no --budget given; each of {len(getattr(task, split, ()))} {split} items is asked once")
     saved = shared.prompt is not None and is_prompt_folder(shared.prompt)
     prompt: Any = load(shared.prompt or "") if saved else shared.start()
+    if also:
+        return evaluate_several(shared, more_tasks(shared, task, also, "--also"), model, prompt, split)
     try:
         result = api.evaluate(
             task,
@@ -104,8 +131,20 @@ def fit(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where to save the prompt folder.")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="holdout or duel; default: what the labels allow.")
+        str | None,
+        typer.Option("--protocol", help="holdout, duel, prequential or stages; default: what the labels allow."),
     ] = None,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", help="prequential: blocks that the stream is cut into (default 10).")
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option("--order", metavar="seed|file", help="prequential: shuffled by --seed, or as it stands."),
+    ] = None,
+    stage: Annotated[
+        list[str],
+        typer.Option("--stage", metavar="NAME=SPEC", help="stages: a task learned after --task; may be repeated."),
+    ] = [],  # noqa: B006
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier process.")
     ] = False,
@@ -117,13 +156,23 @@ def fit(
     from promptology.evidence.report import format_table, write
 
     shared.refuse_ray("fit")
+    if (protocol == "stages") != bool(stage):
+        raise UsageError("--protocol stages and --stage NAME=SPEC go together: --task is learned first")
+    if stage and (blocks is not None or order is not None):
+        raise UsageError("--blocks and --order do not go with --protocol stages")
+    if dry_run and protocol in ("stages", "prequential"):
+        raise UsageError(f"--dry-run plans one fit and its evidence; it cannot plan --protocol {protocol}")
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, method, assignments(settings))])
+    if stage:
+        tasks = more_tasks(shared, task, stage, "--stage")
+        more = {"retry_failed": retry_failed, "expect": expect, "out": out_folder, "settings": assignments(settings)}
+        return fit_stages(shared, tasks, model, method, more)
     watcher = Watcher()
-    argv, nonce = sys.argv[1:], _nonce(shared)
+    argv, nonce = sys.argv[1:], nonce_of(shared)
     options = {**shared.options(), "nonce": nonce}
-    _say_budget(shared, model)
+    say_budget(shared, model)
     try:
         result = api.fit(
             task,
@@ -139,6 +188,8 @@ def fit(
             progress=watcher.progress,
             command=command_line(argv),
             protocol=protocol,
+            blocks=blocks,
+            order=order,
             retry_failed=retry_failed,
             expect=expect,
             origin=origin(argv, nonce),
@@ -184,8 +235,8 @@ def compare(
     if dry_run:
         return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method], known)
     watcher = Watcher()
-    argv, nonce = sys.argv[1:], _nonce(shared)
-    _say_budget(shared, model)
+    argv, nonce = sys.argv[1:], nonce_of(shared)
+    say_budget(shared, model)
     try:
         result = api.compare(
             task,
@@ -230,8 +281,6 @@ def _say_notes(document: Mapping[str, Any], model: Any, named: bool = False) -> 
 
 
 def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
-    from promptology.errors import UsageError
-
     found: dict[str, dict[str, str]] = {}
     for name, value in assignments(settings).items():
         slug, dot, key = name.partition(".")
@@ -239,21 +288,6 @@ def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dic
             raise UsageError(f"--set {name}: in a comparison write METHOD.FIELD=VALUE with one of {', '.join(methods)}")
         found.setdefault(slug, {})[key] = value
     return found
-
-
-def _nonce(shared: Common) -> str:
-    from promptology.evidence.fitting import new_nonce
-
-    return "" if shared.cache == "on" else shared.nonce or new_nonce()
-
-
-def _say_budget(shared: Common, model: Any) -> None:
-    from promptology.api import default_budget
-
-    if shared.budget is None:
-        say(f"note: no --budget given; using {default_budget(model)}")
-    if getattr(model, "simulated", False):
-        say("note: the model is simulated")
 
 
 def _plan(shared: Common, task: Any, model: Any, method: str, settings: dict[str, str]) -> dict[str, Any]:

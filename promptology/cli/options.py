@@ -237,10 +237,16 @@ class Common:
         }
 
 
-def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the shared options; it receives them as its first argument, a `Common`."""
+def common(command: Callable[..., Any], without: Sequence[str] = ()) -> Callable[..., Any]:
+    """Give a command the shared options; it receives them as its first argument, a `Common`.
+
+    `without`: names of options that it does not have or has in a form of its own; they are empty in its `Common`.
+    """
     own = inspect.signature(command, eval_str=True).parameters
-    fields = {f.name: f for f in dataclasses.fields(Common)}
+    fields = {f.name: f for f in dataclasses.fields(Common) if f.name not in without}
+    empty: dict[str, Any] = {
+        f.name: "" for f in dataclasses.fields(Common) if f.name in without and f.default is dataclasses.MISSING
+    }
     hints = inspect.get_annotations(Common, eval_str=True)
     shared = [
         inspect.Parameter(
@@ -255,7 +261,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        given = Common(**{name: values.pop(name) for name in fields})
+        given = Common(**empty, **{name: values.pop(name) for name in fields})
         return command(given, **values)
 
     wrapper.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
@@ -351,6 +357,24 @@ def assignments(pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--set takes FIELD=VALUE, got {pair!r}")
         values[name.strip()] = value.strip()
     return values
+
+
+def named(texts: Sequence[str], option: str, must: bool = False) -> list[tuple[str, str]]:
+    """Return (name, rest) of texts that may begin with NAME=, the name empty where none is given.
+
+    A name holds no space and no sign of a path or of wordland:KIND?seed=1. Raises UsageError for one name twice, and
+    with `must` for a text without one.
+    """
+    found: list[tuple[str, str]] = []
+    for text in texts:
+        match = re.fullmatch(r"([^\s=:/?\\]+)=(.+)", text, re.DOTALL)
+        if must and not match:
+            raise UsageError(f"{option} takes NAME=SPEC, got {text!r}")
+        name, rest = (match[1], match[2]) if match else ("", text)
+        if name and name in [other for other, _ in found]:
+            raise UsageError(f"{option}: the name {name!r} stands twice")
+        found.append((name, rest))
+    return found
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -205,7 +205,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the document the report is made from.")] = False,
 ) -> None:
     """Write the report of a run."""
-    from promptology.evidence.report import write
+    from promptology.evidence import grids
+    from promptology.evidence import report as reports
     from promptology.run.store import home
 
     folder = Path(id) if (Path(id) / "result.json").is_file() else _folder(home() / "runs", id)
@@ -213,7 +214,7 @@ def report(
     if as_json:
         return out_json(document)
     path = out_file or folder / "report.html"
-    write(document, path)
+    (grids if "cells" in document else reports).write(document, path)
     out(str(path))
 
 

@@ -46,7 +46,8 @@ def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) 
     """
     firsts = [next((r for r in group if r.evidence.found_measured), group[0]) for group in groups]
     each = max(4, min(FLIPS, TEXTS // (2 * len(groups))))
-    inputs = {item.id: item for item in task.test}
+    streamed = any(first.evidence.protocol == "prequential" for first in firsts)
+    inputs = {item.id: item for item in (task.train if streamed else task.test)}
     for arm, group, first in zip(doc["arms"], groups, firsts, strict=True):
         rows = arm.get("seeds") or [arm]
         for n, (row, result) in enumerate(zip(rows, group, strict=True)):

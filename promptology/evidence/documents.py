@@ -74,6 +74,7 @@ def arm_of(result: Result, label: str) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "guards": result.guards.to_json(),
         "seconds": result.elapsed,
+        **({"curve": list(evidence.curve)} if evidence.curve else {}),
     }
 
 

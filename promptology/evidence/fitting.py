@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from promptology.data.items import digest
-from promptology.data.scoring import Metric
 from promptology.data.task import Task
-from promptology.errors import AccessError, PromptologyError, ReplayError, TooManyMissing, UsageError
+from promptology.errors import ReplayError
 from promptology.evidence.guards import Guards, check_length, guard, room_for_noise, within
-from promptology.evidence.protocols import Evidence, choose, choosing_items, gather
+from promptology.evidence.protocols import Evidence, choose, gather
+from promptology.evidence.specifying import Settings, check_prices, new_nonce, roles_of, run_spec
+from promptology.evidence.streams import NAME as STREAM
+from promptology.evidence.streams import check_stream, prequential
+from promptology.evidence.turns import check_alive, held_back
 from promptology.methods.registry import Card
-from promptology.models.access import offers, verb
 from promptology.prompts.learned import Learned
 from promptology.prompts.saving import save
-from promptology.run.budget import Budget
-from promptology.run.cost import Cost, Price
-from promptology.run.engine import Run, learn
+from promptology.run.cost import Cost
+from promptology.run.engine import Run, learn, status_of
 from promptology.run.handles import Handle
-from promptology.run.meter import Limits, Meter
+from promptology.run.meter import Meter
 from promptology.run.store import Place, Store, home, no_place, using_store
 
-LATER = ("readout", "noise_floor", "max_prompt_tokens")
+__all__ = [
+    "Begun",
+    "Observer",
+    "Result",
+    "Settings",
+    "begun",
+    "fit_one",
+    "held_back",
+    "ledger_of",
+    "new_nonce",
+    "roles_of",
+    "run_spec",
+]
+
 Observer = Callable[[str, Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a run that do not belong to the method.
-
-    `sampling`: temperature and max_tokens per role, where the user fixed them. `nonce` tells apart runs with the cache
-    off. `origin`: how the command line can start the run again. `expect`: the run that must be the one continued.
-    `readout`: how the start reads the model, where the default is not wanted. `noise_floor`: test items on which what
-    was found is asked a second time. `max_prompt_tokens`: tokens that a prompt may have, 0 for any number.
-    """
-
-    budget: Budget
-    seed: int = 0
-    cache: bool = True
-    prices: Mapping[str, Price] = field(default_factory=dict)
-    sampling: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    protocol: str | None = None
-    retry_failed: bool = False
-    nonce: str = ""
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    expect: str = ""
-    readout: str = ""
-    noise_floor: int = 0
-    max_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,59 +89,6 @@ class Result:
         return f"{self.method}: {self.evidence}"
 
 
-def roles_of(
-    card: Card, model: Any, helpers: Mapping[str, Any], metric: Metric | None = None
-) -> tuple[dict[str, Any], list[str]]:
-    """Return a model per role that method and metric declare, and what must be said aloud about defaults.
-
-    A helper role that was not given takes the task's own model where it can do the work. Raises AccessError where a
-    model does not offer what its role needs, UsageError for a helper that the method does not know.
-    """
-    unknown = set(helpers) - set(card.needs) - set(card.optional) - {"judge"}
-    if unknown:
-        known = ", ".join(r for r in (*card.needs, *card.optional) if r != "model") or "none"
-        raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}; its helper roles: {known}")
-    models: dict[str, Any] = {}
-    notes: list[str] = []
-    of_metric = {r: (a,) for r, a in metric.needs.items() if r not in card.needs} if metric else {}
-    for role, allowed in {**card.needs, **of_metric}.items():
-        given = model if role == "model" else helpers.get(role)
-        if given is None:
-            given = model
-            notes.append(f"role {role}: the task's own model ({model.name})")
-        if not set(offers(given)) & set(allowed):
-            who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
-            raise AccessError(
-                f"{who} needs a model that {' or '.join(map(verb, allowed))} as {role!r}; "
-                f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
-            )
-        models[role] = given
-    for role in (*card.optional, "judge"):
-        if role in helpers:
-            models[role] = helpers[role]
-    return models, notes
-
-
-def run_spec(task: Task, card: Card, method: Any, models: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return what makes a run this run; equal specifications are the same run."""
-    return {
-        "task": {"name": task.name, "fingerprint": task.fingerprint(), "metric": task.metric.name},
-        "method": card.slug,
-        "settings": asdict(method),
-        "models": {role: str(getattr(m, "identity", m.name)) for role, m in models.items()},
-        "budget": str(settings.budget),
-        "evidence_share": settings.budget.evidence_share,
-        "seed": settings.seed,
-        "prices": {role: list(price) for role, price in settings.prices.items()},
-        "sampling": {role: dict(values) for role, values in settings.sampling.items()},
-        "protocol": settings.protocol or "",
-        "cache": settings.cache,
-        "nonce": settings.nonce,
-        # Runs from before these settings, or without them, keep their ids.
-        **{name: value for name in LATER if (value := getattr(settings, name))},
-    }
-
-
 def fit_one(
     task: Task,
     model: Any,
@@ -171,13 +106,50 @@ def fit_one(
 
     Raises UsageError, AccessError, ModelError, TooManyMissing or StoreError; what was answered is kept in the store.
     """
+    if settings.protocol == STREAM:
+        check_stream(task, settings.blocks, settings.order)
+    with begun(
+        task, model, card, method, helpers, settings, store=store, sources=sources, observe=observe, progress=progress
+    ) as (run, meter, models, folder, say):
+        return _run(card, method, models, settings, run, meter, folder, say)
+
+
+class Begun(NamedTuple):
+    """A run that was begun: what a method sees, the meter behind it, models by role, its folder, who is told."""
+
+    run: Run
+    meter: Meter
+    models: Mapping[str, Any]
+    folder: Path
+    say: Observer
+
+
+@contextmanager
+def begun(
+    task: Task,
+    model: Any,
+    card: Card,
+    method: Any,
+    helpers: Mapping[str, Any],
+    settings: Settings,
+    *,
+    store: Place = None,
+    sources: Sequence[Learned] = (),
+    observe: Observer | None = None,
+    progress: Callable[[Meter, str, int], None] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Iterator[Begun]:
+    """Begin a run, or take up the one of this specification, and keep other processes off it.
+
+    `more`: what else makes it this run. Raises UsageError, AccessError or StoreError before anything is asked.
+    """
     say: Observer = observe or (lambda event, values: None)
     models, notes = roles_of(card, model, helpers, task.metric)
     if "usd" in settings.budget.limits:
-        _check_prices(models, settings.prices)
+        check_prices(models, settings.prices)
     for note in notes:
         say("note", {"text": note})
-    spec = run_spec(task, card, method, models, settings)
+    spec = {**run_spec(task, card, method, models, settings, sources), **(more or {})}
     id = digest(spec)
     if settings.expect and id != settings.expect:
         raise ReplayError(
@@ -191,7 +163,7 @@ def fit_one(
         check_length(run.start, run.model(), settings.max_prompt_tokens)
         row = opened.create_run(id, {**spec, "origin": dict(settings.origin)})
         say("run", {"id": id, "resumed": row.status != "running" or row.elapsed > 0, "status": row.status})
-        return _run(card, method, models, settings, run, meter, folder, say)
+        yield Begun(run, meter, models, folder, say)
 
 
 def _open(
@@ -247,27 +219,13 @@ def _run(
     say: Observer,
 ) -> Result:
     """Learn, choose, measure; the run's status follows whatever happens."""
-    store, task = meter.store, run.task
-    store.set_status(meter.run, "running")
-    try:
-        meter.held_back = held_back(task, settings.budget, settings.noise_floor)
-        found = within(run, learn(method, run))
-        check_alive(card, run, meter)
-        learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
-        say("phase", {"name": "evidence"})
-        meter.phase, meter.held_back = "evidence", {}
-        with room_for_noise(run, meter, found, settings.noise_floor, settings.protocol):
-            choice = choose(run, meter, found)
-            evidence = gather(task, run, meter, choice.learned, settings.protocol)
-        guards = guard(run, meter, evidence, choice.learned, settings.noise_floor)
+    store = meter.store
+    with status_of(meter):
+        course = _stream if settings.protocol == STREAM else _hold_out
+        learned, evidence, learning, ended, guards = course(card, method, settings, run, meter, say)
         meter.check_missing()
-    except BaseException as error:
-        meter.flush()
-        why = {"error": " ".join(str(error).split())} if isinstance(error, PromptologyError) else None
-        store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why)
-        raise
     result = Result(
-        choice.learned,
+        learned,
         evidence,
         meter.run,
         folder,
@@ -278,9 +236,9 @@ def _run(
         learning,
         ledger_of(meter),
         run.history,
-        (*run.warnings, *warnings_of(choice.note, stopped, steps, evidence, meter), *guards.warnings),
+        (*run.warnings, *warnings_of(ended, evidence, meter), *guards.warnings),
         meter.elapsed,
-        run.lineage.to_json(choice.learned),
+        run.lineage.to_json(learned),
         run.spent,
         guards,
         _model=models["model"],
@@ -293,13 +251,54 @@ def _run(
     return result
 
 
-def warnings_of(note: str, stopped: bool, steps: int, evidence: Evidence, meter: Meter) -> tuple[str, ...]:
+class Course(NamedTuple):
+    """How a run went: what was learned, the evidence, the cost of learning, and what is to be said about its end."""
+
+    learned: Learned
+    evidence: Evidence
+    learning: Cost
+    ended: tuple[str, ...]
+    guards: Guards
+
+
+def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
+    """Learn, choose on validation, measure on the sealed split or in a duel."""
+    meter.held_back = held_back(run.task, settings.budget, settings.noise_floor)
+    found = within(run, learn(method, run))
+    check_alive(card, run, meter)
+    learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
+    say("phase", {"name": "evidence"})
+    meter.phase, meter.held_back = "evidence", {}
+    with room_for_noise(run, meter, found, settings.noise_floor, settings.protocol):
+        choice = choose(run, meter, found)
+        evidence = gather(run.task, run, meter, choice.learned, settings.protocol)
+    guards = guard(run, meter, evidence, choice.learned, settings.noise_floor)
+    when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
+    return Course(
+        choice.learned,
+        evidence,
+        learning,
+        (*([choice.note] if choice.note else []), *([f"the budget ended the search {when}"] if stopped else [])),
+        guards,
+    )
+
+
+def _stream(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
+    """Predict, open the labels and learn, block by block."""
+    reserved = {resource: limit * settings.budget.evidence_share for resource, limit in settings.budget.limits.items()}
+    if "calls" in reserved:
+        most = 2 * len(run.task.train) * (1 + len(run.task.metric.needs))
+        reserved["calls"] = min(int(reserved["calls"]), most)
+    done = prequential(method, run, meter, reserved, settings.blocks, settings.order)
+    check_alive(card, run, meter)
+    fits = len(done.evidence.curve)
+    ended = (f"the budget ended {done.ended} of {fits} fits before their end",) if done.ended else ()
+    return Course(done.learned, done.evidence, done.learning, ended, guard(run, meter, done.evidence, done.learned, 0))
+
+
+def warnings_of(ended: Sequence[str], evidence: Evidence, meter: Meter) -> tuple[str, ...]:
     """Return what a user should know about how a run ended."""
-    warnings = [note] if note else []
-    if stopped:
-        when = f"after {steps} recorded steps" if steps else "before its first step: a larger budget is needed"
-        warnings.append(f"the budget ended the search {when}")
-    warnings += evidence.notes
+    warnings = [*ended, *evidence.notes]
     if meter.missing:
         warnings.append(f"{meter.missing} answers are missing")
     return tuple(warnings)
@@ -307,50 +306,6 @@ def warnings_of(note: str, stopped: bool, steps: int, evidence: Evidence, meter:
 
 def _declared(card: Card, role: str) -> tuple[str, ...]:
     return card.needs.get(role) or card.optional.get(role) or ("generates",)
-
-
-def held_back(task: Task, budget: Budget, again: int = 0) -> dict[str, float]:
-    """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use.
-
-    `again`: items that are asked a second time, for the noise floor.
-    """
-    share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
-    if "calls" in share:
-        items = len(task.test) + len(choosing_items(task))
-        scored = task.labelled or not getattr(task.metric, "labels", True)
-        # A judge grades every answer.
-        most = (2 * items + again) * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
-        share["calls"] = min(int(share["calls"]), most)
-    return share
-
-
-def check_alive(card: Card, run: Run, meter: Meter) -> None:
-    """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
-    count = run.tally
-    if count["proposals"] and count["proposals"] == count["unanswered"]:
-        raise TooManyMissing(
-            f"the optimizer answered none of {count['proposals']} requests of {card.slug} (last: "
-            f"{meter.last_failure}); when it answers again, resume with --retry-failed"
-        )
-    if count["proposals"] and not count["usable"]:
-        fit = f" of at most {run.max_prompt_tokens} tokens" if count["too long"] else ""
-        raise TooManyMissing(
-            f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
-            f"hold no new prompt{fit}; try another --optimizer, or a start that says more"
-        )
-    if count["votes"] and count["votes"] == count["void"]:
-        raise TooManyMissing(
-            f"every one of {count['votes']} votes in {card.slug} was void: the judge's answers name neither side; "
-            "try another --judge"
-        )
-
-
-def _check_prices(models: Mapping[str, Any], prices: Mapping[str, Price]) -> None:
-    missing = [r for r, m in models.items() if r not in prices and not getattr(m, "local", False)]
-    if missing:
-        raise UsageError(
-            f"a usd budget needs the price of {', '.join(missing)}; give --price IN,OUT in dollars per million tokens"
-        )
 
 
 def ledger_of(meter: Meter) -> list[dict[str, Any]]:
@@ -369,8 +324,3 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise no_place(folder, error) from None
-
-
-def new_nonce() -> str:
-    """Return what makes a run with the cache off a new run."""
-    return os.urandom(6).hex()

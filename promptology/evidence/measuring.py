@@ -133,6 +133,18 @@ def measure(
     calls is used up, half of it shows how often a call fails here, so that room for retries is kept. Raises
     TooManyMissing where more of a judge's grades are unreadable than the run tolerates.
     """
+    many = predict_covered(meter, predictors, items, judge)
+    return [measured(p, items[: len(p.outputs)]) for p in many] if many else None
+
+
+def predict_covered(
+    meter: Meter,
+    predictors: Sequence[Predictor],
+    items: Sequence[Item],
+    judge: Referee | None = None,
+    grade: bool = True,
+) -> list[Predictions] | None:
+    """Return the predictions that `measure` measures; `grade=False` leaves the grading, room for it is kept."""
     parts: list[list[Predictions]] = []
     done = 0
     while done < len(items):
@@ -144,17 +156,16 @@ def measure(
         some = items[done : done + n]
         try:
             many = predict_many(predictors, some)
-            parts.append(judge.judge(many, some) if judge else many)
+            parts.append(judge.judge(many, some) if judge and grade else many)
         except BudgetEnded:
             break
         done += n
-        _check_grades(parts, done, meter.limits.missing)
-    if not done:
-        return None
-    return [measured(joined([part[k] for part in parts]), items[:done]) for k in range(len(predictors))]
+        check_grades(parts, done, meter.limits.missing)
+    return [joined([part[k] for part in parts]) for k in range(len(predictors))] if done else None
 
 
-def _check_grades(parts: Sequence[Sequence[Predictions]], items: int, tolerated: float) -> None:
+def check_grades(parts: Sequence[Sequence[Predictions]], items: int, tolerated: float) -> None:
+    """Raise TooManyMissing where more grades of so many items are unreadable than is tolerated."""
     unread, asked = sum(p.ungraded for part in parts for p in part), items * len(parts[0])
     if unread > tolerated * asked:
         raise TooManyMissing(

@@ -56,6 +56,8 @@ class Evidence:
     hint: str = ""
     openings: int = 0
     notes: tuple[str, ...] = ()
+    curve: tuple[dict[str, Any], ...] = ()
+    """Of a stream, by block: items seen before it, its n, the score of what was learned from them, the start's."""
 
     @property
     def per_prediction(self) -> Cost:

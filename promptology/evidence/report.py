@@ -55,11 +55,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     correction = ", corrected after Holm" if len(tested) > 1 else ""
     lines = [
         f"{task['name']} by {task['metric']}"
-        + (
-            f" on {score['n']} {'sealed test items' if document.get('protocol') == 'holdout' else 'unused inputs'}"
-            if score
-            else ""
-        )
+        + (f" on {score['n']} {WHERE.get(document.get('protocol', ''), 'unused inputs')}" if score else "")
         + f"; {model['name']}{' (simulated)' if model.get('simulated') else ''}"
         + f"; budget {document['budget']} per {'run' if document.get('seeds') else 'method'}; {seeds_of(document)}"
     ]
@@ -74,6 +70,7 @@ def _footer(document: Mapping[str, Any]) -> list[str]:
     return [*lines, *document.get("notes", [])]
 
 
+WHERE = {"holdout": "sealed test items", "prequential": "items of the stream"}
 OVER_SEEDS = "t over seeds and items (over items alone where all seeds score alike)"
 
 
@@ -92,7 +89,7 @@ def verdict_sentence(arm: Mapping[str, Any], protocol: str) -> str:
         value = f", which scores {score['value']:.3f}" if score and score.get("value") is not None else ""
         return f"{arm['label']} is the start, unchanged{value}."
     reach = f"{d['value']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, p {format_p(arm['p_adjusted'])})"
-    where = "on the sealed test items" if protocol == "holdout" else "in duels on unused inputs"
+    where = f"on the {WHERE[protocol]}" if protocol in WHERE else "in duels on unused inputs"
     if arm.get("seeds"):
         where += f", mean of {len(arm['seeds'])} seeds"
     return {

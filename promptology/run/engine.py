@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -11,7 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 
 from promptology.data.task import Task
-from promptology.errors import AccessError, BudgetEnded
+from promptology.errors import AccessError, BudgetEnded, PromptologyError
 from promptology.prompts.learned import Learned
 from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
@@ -70,6 +71,7 @@ class Run:
         self.max_prompt_tokens = max_prompt_tokens
         self.meter = meter
         self._handles = dict(handles)
+        self._readout = readout
         self._stage = ""
         self._on_log = on_log
         self._on_track = on_track
@@ -104,6 +106,20 @@ class Run:
             yield
         finally:
             self._stage = outer
+
+    def part(
+        self, name: str, task: Task, *, sources: Sequence[Learned] = (), tasks: Mapping[str, Task] | None = None
+    ) -> Run:
+        """Return a part of this run with a task of its own: a block of a stream, a stage.
+
+        Models, meter, history and counts are shared; generators depend on its name too, and its start is its task's.
+        """
+        part = copy.copy(self)
+        part.task, part.tasks = task, tasks or {task.name: task}
+        part.sources, part.kept, part.scored = tuple(sources), None, Scored()
+        part.start = start_from(task.signature, self.model().access, self._readout)
+        part._stage = f"{self._stage}/{name}"
+        return part
 
     def fits(self, learned: Learned) -> bool:
         """Whether a prompt is no longer than the user allows (`max_prompt_tokens`; 0: any length)."""
@@ -158,3 +174,16 @@ def learn(method: Method, run: Run) -> Learned:
         return method.fit(run)
     except BudgetEnded:
         return run.kept or run.start
+
+
+@contextmanager
+def status_of(meter: Meter) -> Iterator[None]:
+    """Let the status of a run follow what happens to it, with the reason where it fails."""
+    meter.store.set_status(meter.run, "running")
+    try:
+        yield
+    except BaseException as error:
+        meter.flush()
+        why = {"error": " ".join(str(error).split())} if isinstance(error, PromptologyError) else None
+        meter.store.set_status(meter.run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why)
+        raise

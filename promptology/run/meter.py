@@ -258,8 +258,11 @@ class Meter:
             if key not in self._asked and key not in known:
                 total = total.plus(self.worst_of(role, model, request))
                 known.add(key)
-        memo = self._vectors.get((role, str(getattr(model, "identity", model.name))), {})
+        which = role, str(getattr(model, "identity", model.name))
+        memo, before = self._vectors.get(which, {}), self.recalled.get(which)
         new = {text for text in texts if text not in memo and text not in known}
+        if before:
+            new = {text for text in new if fingerprint(text) not in before}
         known |= new
         return total.plus(Cost(passes=len(new))) if new else total
 

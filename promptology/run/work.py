@@ -1,7 +1,8 @@
-"""Work that this process does itself on a local model, metered: stretches of training, and arrays that are computed."""
+"""What this process does itself, as rows of a run: stretches of training, computed arrays, commitments."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.errors import BudgetEnded, StoreError
+from promptology.errors import BudgetEnded, ReplayError, StoreError, UsageError
 from promptology.run.cost import ZERO, Cost
 from promptology.run.meter import Meter
 from promptology.run.store import Event
@@ -120,3 +121,26 @@ def compute(
             "arrays in the store are damaged: put a copy of the store in its place, or move it away and start anew"
         ) from None
     return arrays
+
+
+def commit(meter: Meter, what: str, value: Any) -> None:
+    """Write a JSON-like value as a row of the run, durable when this returns: what was said cannot be unsaid.
+
+    Raises UsageError outside a run, whose rows nobody keeps; StoreError where the row cannot be made durable;
+    ReplayError where a continued run says something else at this place. Only one that asks again what had failed may:
+    it says more.
+    """
+    if not meter.run:
+        raise UsageError(f"{what} can only be committed in a run: outside of one nothing is kept")
+    body = json.dumps(value, separators=(",", ":"), default=str)
+    key = meter._keys.hash(["commit", what])
+    first, rows = meter._enter([key])
+    row = rows.get(0)
+    if row and row.note != body and not meter.retry_failed:
+        raise ReplayError(
+            f"run {meter.run}: {what} differs from what was committed (code, data or model changed); start a new run "
+            "with another --seed or --cache off"
+        )
+    if row is None or row.note != body:
+        meter.record(first, Event(key, "done", "", "", body))
+    meter.flush()

@@ -70,6 +70,7 @@ def learned(store, folder, interrupt_at=None, judge=None, retry_failed=False, ro
     texts = [f"text {n} of {p.sum().item():.2f}" for n in range(10)]
     said.append(run.model("judge").generate(texts, temperature=1.0))
     said.append(run.model("judge").generate(["always", "always"], temperature=1.0, fresh=True))
+    said.append(run.model().worst([], ["a new one", *texts]).passes)
     said.append(run.model().embed(texts).tolist())
     said.append(run.model().embed(["a new one", *texts]).tolist())
     said += [p.tolist(), run.history, dict(run.tally), meter.asked, meter.missing, meter.answered, meter._of_role]

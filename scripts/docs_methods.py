@@ -1,0 +1,187 @@
+"""The pages of the methods, made from what a method's file says: header, card, fields, and the claims of its paper."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from docs_text import fence, prose, table
+
+from promptology.methods.registry import FAMILIES, Card, catalogue, setting_help
+from promptology.models.access import verb
+
+TITLES = {
+    "search": "Text by search",
+    "soft": "Vectors and heads",
+    "weights": "Weights",
+    "vision": "Images and text",
+    "people": "With people",
+    "generation": "For image and video models",
+    "strategies": "Prompting strategies",
+}
+FAMILY = {
+    "search": "The prompt stays readable: an instruction, demonstrations, or the wording of labels. Most ask for no "
+    "more than a model that answers.",
+    "soft": "The prompt is numbers inside the model, or on top of its vectors. The model stays frozen.",
+    "weights": "Weights move, in a copy or beside the model: reference arms, to show what a prompt leaves to gain.",
+}
+ACCESS = {
+    "generates": "writes text: a chat endpoint, a Python function, a language model in this process",
+    "scores": "gives the log-probability of a text it is shown: a completions endpoint that echoes them, or a language "
+    "model in this process",
+    "embeds": "turns text into vectors: `minilm`, an encoder, a Python function",
+    "differentiable": "lets gradients reach its inputs, while its weights stay as they are: a transformers model in "
+    "this process",
+    "trainable": "has weights that a copy may move, while it stays as it is: a transformers model in this process",
+}
+ROLES = {
+    "model": "does the task",
+    "optimizer": "writes new prompts",
+    "judge": "compares or grades outputs",
+}
+EXAMPLES = {
+    "generates": ("tickets", "simulated:tickets", "300calls"),
+    "embeds": ("tickets", "minilm", "4000passes"),
+    "differentiable": ("wordland:season?train=64", "zoo:word-t5", "6000passes"),
+    "trainable": ("wordland:season?train=64", "zoo:word-t5", "6000passes"),
+}
+"""A task, a model that comes with the package and a budget, for each access; the first that a method takes counts."""
+
+
+def cards() -> dict[str, Card]:
+    """Return the cards of the methods that come with the package; what else is installed here has pages of its own."""
+    return {slug: card for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")}
+
+
+def families(found: Mapping[str, Card]) -> dict[str, list[Card]]:
+    """Return the cards by family, families in the order in which they are declared."""
+    by_family = {family: [c for c in found.values() if c.family == family] for family in ("search", *FAMILIES)}
+    return {family: there for family, there in by_family.items() if there}
+
+
+def overview(found: Mapping[str, Card]) -> str:
+    """Return the page that lists the methods by family."""
+    parts = [OVERVIEW, table(("access", "a model that"), [(f"*{name}*", text) for name, text in ACCESS.items()])]
+    for family, there in families(found).items():
+        rows = [
+            (f"[`{c.slug}`]({c.slug}.md)", prose(c.help), prose(c.learns), _needs(c), "yes" if c.labels else "no")
+            for c in there
+        ]
+        parts += [f"## {TITLES[family]}", FAMILY.get(family, "")]
+        parts.append(table(("method", "in short", "learns", "needs a model that", "labels"), rows))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+OVERVIEW = """# Methods
+
+Every method takes the same three things, a task, a model and a budget, and gives back the same two: a prompt and the
+evidence for it. They differ in what they learn and in what they ask of the model.
+
+## Where to begin
+
+If you do not know where to begin, run the plain ones first: [`manual`](manual.md), [`few-shot`](few-shot.md) or
+[`knn-demos`](knn-demos.md), and [`linear-probe`](linear-probe.md) where the model gives vectors. They cost little, and
+they are the bar for everything else. [Compare fairly](../cookbook/compare.md) shows how.
+
+## Access
+
+What a method may ask of a model. A model often offers several; one in this process offers most of them."""
+
+
+def page(card: Card, claims: Sequence[str]) -> str:
+    """Return the page of a method. `claims`: what it says of its paper's announced effects."""
+    title, *rest = blocks(inspect.getdoc(sys.modules[card.cls.__module__]) or "")
+    parts = [f"# {card.slug}", prose(card.help), facts(card), "## How it works", title, *rest]
+    parts += ["## Settings", settings(card), "## Try it", *example(card), "## What the paper announces", *claims]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def blocks(header: str) -> list[str]:
+    """Return a header as Markdown: paragraphs as prose, indented lines as the pseudo-code they are."""
+    parts: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", header.strip("\n")):
+        if paragraph.startswith((" ", "\t")):
+            parts.append(fence("text", textwrap.dedent(paragraph)))
+        else:
+            parts.append(prose(" ".join(paragraph.split())))
+    return parts
+
+
+def facts(card: Card) -> str:
+    """Return what the card says as a table."""
+    rows = [("family", TITLES[card.family]), ("learns", prose(card.learns))]
+    for role, access in {**card.needs, **card.optional}.items():
+        optional = "" if role in card.needs else ", optional"
+        about = f"{ROLES[role]}; a model that " if role in ROLES else "a model that "
+        rows.append((f"role `{role}`{optional}", about + _ways(access)))
+    rows.append(("labels", "needed" if card.labels else "not needed"))
+    if card.paper:
+        rows.append(("paper", prose(card.paper)))
+    rows.append(("file", f"`{card.cls.__module__.replace('.', '/')}.py`"))
+    return table(("", ""), rows)
+
+
+def settings(card: Card) -> str:
+    """Return the fields of a method as a table."""
+    if not card.settings:
+        return "It has none."
+    rows = []
+    for field in card.settings:
+        default = json.dumps(field.default) if isinstance(field.default, str | bool) else str(field.default)
+        rows.append((f"`{field.name}`", f"`{default}`", prose(setting_help(card.cls, field.name))))
+    return table(("setting", "default", "meaning"), rows) + (
+        f"\n\nOn the command line `--set {card.settings[0].name}={_plain(card.settings[0].default)}`, "
+        "in Python `settings={...}`."
+    )
+
+
+def example(card: Card) -> list[str]:
+    """Return how to run a method on a model that comes with the package, both ways."""
+    access = next((a for a in card.needs.get("model", ()) if a in EXAMPLES), "generates")
+    task, model, budget = EXAMPLES[access]
+    lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
+    given = ""
+    if card.settings and (value := card.settings[0].default) != "":
+        lines[0] += " \\"
+        lines.append(f"    --set {card.settings[0].name}={_plain(value)} --budget {budget}")
+        given = f"    settings={{{card.settings[0].name!r}: {value!r}}},\n".replace("'", '"')
+    else:
+        lines[0] += f" --budget {budget}"
+    code = f"""import promptology as pt
+
+task = pt.load_task("{task}")
+result = pt.fit(
+    task,
+    pt.model("{model}"),
+    "{card.slug}",
+{given}    budget="{budget}",
+)
+print(result.evidence)"""
+    about = {
+        "generates": "With the simulated chat model, which runs here, costs nothing and needs no network:",
+        "embeds": "With MiniLM, which comes with the extra `demo`:",
+    }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
+    return [about, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
+
+
+def _needs(card: Card) -> str:
+    return "; ".join(
+        " or ".join(access) + ("" if role == "model" else f" ({role})") for role, access in card.needs.items()
+    )
+
+
+def _ways(access: Sequence[str]) -> str:
+    return " or ".join(f"[{verb(name)}](index.md#access)" for name in access)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quoted(task: str) -> str:
+    return f'"{task}"' if "?" in task else task
