@@ -45,7 +45,7 @@ def evidence(task, before, after, verdict="better"):
     return Evidence("holdout", name, verdict, before.n, *spans, pair, before, after, {name: figures[1]})
 
 
-def result(task, evidence, method="opro", start="Say it.", found="Say it well.", history=(), lineage=None):
+def result(task, evidence, method="opro", start="Say it.", found="Say it well.", history=(), lineage=None, spent=()):
     ledger = [
         {"role": role, "phase": phase, "charged": COST.to_json(), "paid": COST.to_json()}
         for role, phase in (("model", "learning"), ("optimizer", "learning"), ("model", "evidence"))
@@ -67,6 +67,7 @@ def result(task, evidence, method="opro", start="Say it.", found="Say it well.",
         (),
         1.0,
         lines,
+        list(spent),
     )
 
 
@@ -103,11 +104,13 @@ def hostile_document():
         {
             "step": HOSTILE[k % 2],
             "values": {HOSTILE[k % 7]: HOSTILE[(k + 1) % 8], "best": k / 10},
-            "charged": counts(COST),
         }
         for k in range(8)
     ]
-    one = result(task, evidence(task, before, after), "opro", "start " + HOSTILE[0], HOSTILE[5], history, lineage)
+    spent = [counts(COST)] * 8
+    one = result(
+        task, evidence(task, before, after), "opro", "start " + HOSTILE[0], HOSTILE[5], history, lineage, spent
+    )
     two = result(task, evidence(task, before, before, "start"), "manual", "start " + HOSTILE[0], "start " + HOSTILE[0])
     doc = made(task, [one, two])
     doc["arms"][0]["label"] = HOSTILE[1]
@@ -146,10 +149,8 @@ def large_document(items=50_000, steps=10_000):
             if k % 100 == 0:
                 lineage.kept(child, Cost(calls=k + 1))
                 parent = child
-        history = [
-            {"step": "step", "values": {"best": 0.5 + 0.4 * k / steps, "text": long[:80]}, "charged": {"calls": k + 1}}
-            for k in range(steps)
-        ]
+        history = [{"step": "step", "values": {"best": 0.5 + 0.4 * k / steps, "text": long[:80]}} for k in range(steps)]
+        spent = [{"calls": k + 1} for k in range(steps)]
         found = f"candidate {steps - 100} " + "of many words " * 40
-        results.append(result(task, evidence(task, before, after), method, "start", found, history, lineage))
+        results.append(result(task, evidence(task, before, after), method, "start", found, history, lineage, spent))
     return made(task, results)

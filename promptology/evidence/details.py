@@ -51,8 +51,10 @@ def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) 
     for arm, group, first in zip(doc["arms"], groups, firsts, strict=True):
         rows = arm.get("seeds") or [arm]
         for n, (row, result) in enumerate(zip(rows, group, strict=True)):
-            row["curves"] = curves(result.history) if n < ARMS else []
-            row["history"], row["steps"] = _ends(result.history, max(2, STEPS // len(rows))), len(result.history)
+            most = max(2, STEPS // len(rows))
+            row["curves"] = curves(result.history, result.spent) if n < ARMS else []
+            row["history"], row["spent"] = _ends(result.history, most), _ends(result.spent, most)
+            row["steps"] = len(result.history)
         arm["lineage"] = first.lineage
         before, after = first.evidence.start_measured, first.evidence.found_measured
         if before and after and arm["verdict"] != "start":
@@ -79,17 +81,15 @@ def _sides(arms: Sequence[Mapping[str, Any]], firsts: Sequence[Result]) -> list[
     return [(name, start), *others][:ARMS]
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the learning curves in a history: best score, loss, accepted rounds, against what had been charged.
+def curves(history: Sequence[Mapping[str, Any]], spent: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Return the learning curves in a history: best score, loss, accepted rounds, against what had been `spent`.
 
     Of each kind the longest series: its steps' name, the figure, values, and costs by unit, of the same length.
     """
     series: dict[tuple[str, str, str], list[tuple[Mapping[str, float], float]]] = {}
     accepted: Counter[str] = Counter()
-    for entry in history:
-        step, values, charged = str(entry["step"]), entry["values"], entry.get("charged")
-        if charged is None:
-            continue
+    for entry, charged in zip(history, spent, strict=True):
+        step, values = str(entry["step"]), entry["values"]
         if "outcome" in values:
             accepted[step] += values["outcome"] == "accepted"
             series.setdefault(("accepted", step, "accepted"), []).append((charged, float(accepted[step])))

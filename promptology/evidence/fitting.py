@@ -62,6 +62,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
+    spent: list[dict[str, float]] = field(default_factory=list, repr=False)
     guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
@@ -238,6 +239,7 @@ def _run(
         (*run.warnings, *warnings_of(ended, evidence, meter), *guards.warnings),
         meter.elapsed,
         run.lineage.to_json(learned),
+        run.spent,
         guards,
         _model=models["model"],
         _helpers=models,

@@ -177,6 +177,7 @@ ARM: Mapping[str, Any] = {
     "per_prediction": None,
     "ledger": [],
     "history": [],
+    "spent": [],
     "steps": 0,
     "warnings": [],
     "curves": [],

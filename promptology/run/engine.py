@@ -60,6 +60,8 @@ class Run:
         self.kept: Learned | None = None
         self.lineage = Lineage(self.start)
         self.history: list[dict[str, Any]] = []
+        self.spent: list[dict[str, float]] = []
+        """What had been charged at each entry of the history, beside it: calls that fail cost too, and by chance."""
         self.warnings: list[str] = []
         self.tally: Counter[str] = Counter()
         """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
@@ -151,11 +153,12 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Note what happened (numbers and short texts) for the history of the run."""
-        self.take_up({"step": event, "values": values, "charged": counts(self.meter.charged)})
+        self.take_up({"step": event, "values": values}, counts(self.meter.charged))
 
-    def take_up(self, entry: dict[str, Any]) -> None:
+    def take_up(self, entry: dict[str, Any], spent: dict[str, float]) -> None:
         """Put an entry into the history as it was noted before, by a training that goes on."""
         self.history.append(entry)
+        self.spent.append(spent)
         if self._on_log:
             self._on_log(entry["step"], entry["values"])
 

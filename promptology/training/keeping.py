@@ -130,6 +130,7 @@ class Keeper:
             "optimizer": numbers,
             "generators": [None if isinstance(g, torch.Tensor) else g for g in drawn],
             "history": run.history[self._history : history],
+            "spent": run.spent[self._history : history],
             "warnings": run.warnings[self._warnings : warnings],
             "tally": {name: n - self._tally.get(name, 0) for name, n in run.tally.items()},
             "span": self.span.to_json() if self.span else None,
@@ -193,8 +194,8 @@ class Keeper:
             self.span = Span.from_json(self.meter, self.role, doc["span"])
         self._mark.put_back(doc["meter"])
         self.meter.stopped = self.meter.stopped or doc["stopped"]
-        for entry in doc["history"]:
-            self.run.take_up(entry)
+        for entry, spent in zip(doc["history"], doc.get("spent", [{}] * len(doc["history"])), strict=True):
+            self.run.take_up(entry, spent)
         for text in doc["warnings"]:
             self.run.warn(text)
         self.run.tally.update(doc["tally"])

@@ -74,12 +74,13 @@ def plain_document():
             lineage.born(child, parent)
             lineage.kept(child, Cost(calls=k + 1))
             parent = child
-        history = [
-            {"step": "step", "values": {"best": k / 9, "loss": 1 / k}, "charged": {"calls": k}} for k in range(1, 9)
-        ]
+        history = [{"step": "step", "values": {"best": k / 9, "loss": 1 / k}} for k in range(1, 9)]
+        spent = [{"calls": k} for k in range(1, 9)]
         verdict = "better" if found is after else "worse"
         line = "Say it well, try 4."
-        results.append(result(task, evidence(task, before, found, verdict), method, "Say it.", line, history, lineage))
+        results.append(
+            result(task, evidence(task, before, found, verdict), method, "Say it.", line, history, lineage, spent)
+        )
     return made(task, results)
 
 

@@ -35,6 +35,7 @@ def document(tmp_path_factory):
     doc = result.document
     doc["arms"][0]["prompt"] = "\n".join(HOSTILE)
     doc["arms"][0]["history"].append({"step": HOSTILE[0], "values": {HOSTILE[1]: HOSTILE[3]}})
+    doc["arms"][0]["spent"].append({"calls": 1})
     doc["notes"] += HOSTILE
     doc["command"] = HOSTILE[0]
     return doc
@@ -141,9 +142,8 @@ def test_an_evaluation_has_a_page(tmp_path):
 
 
 def test_a_document_of_an_older_version_is_shown_without_what_it_lacks(document):
-    new = ("curves", "lineage", "flips", "confusion", "steps", "details_of")
+    new = ("curves", "lineage", "flips", "confusion", "spent", "steps", "details_of")
     arms = [{k: v for k, v in arm.items() if k not in new} for arm in document["arms"]]
-    arms[0]["history"] = [{k: v for k, v in step.items() if k != "charged"} for step in arms[0]["history"]]
     start = {k: v for k, v in document["start"].items() if k != "confusion"}
     old = {k: v for k, v in document.items() if k not in ("format", "agreement")} | {"arms": arms, "start": start}
     page = render(old)

@@ -142,6 +142,7 @@ def test_methods_leave_a_lineage_and_costs_whatever_the_workers(method, tmp_path
     assert (one.history, one.lineage) == (other.history, other.lineage)
     assert len(one.lineage["nodes"]) > 2
     assert any(node["kept"] for node in one.lineage["nodes"])
-    charged = [entry["charged"].get("calls", 0) for entry in one.history]
+    assert one.spent == other.spent
+    charged = [spent.get("calls", 0) for spent in one.spent]
     assert charged == sorted(charged) and charged[-1] <= one.learning.calls
     assert one.lineage["found"] is not None

@@ -49,7 +49,7 @@ def life(folder, program, fuse, how):
         store._events.clear()
         store.close()
     counts = {k: c._replace(seconds=0) for k, (c, _) in run.meter.ledger.items()}
-    return said, run.history, run.warnings, counts, run.meter._seq, run.meter.stopped
+    return said, run.history, run.spent, run.warnings, counts, run.meter._seq, run.meter.stopped
 
 
 def one(run, model, burn, n, options):
@@ -110,7 +110,7 @@ def test_deaths_change_nothing(program, fuses):
             break
         found = life(folder / "cut", program, 0, Death)
         assert found == whole
-        assert np.isfinite(sum(c.passes for c in found[3].values()))
+        assert np.isfinite(sum(c.passes for c in found[4].values()))
     finally:
         keeping.SAVE_EVERY = before
         shutil.rmtree(folder)

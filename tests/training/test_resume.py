@@ -131,7 +131,7 @@ def test_an_end_for_a_reason_is_restored_with_its_reason(tmp_path):
         run = run_of(store, tmp_path)
         found = train(run, step, lambda k: [1], [Group("p", {"p": p}, 0.1)], steps=9)
         assert "step 5 was not finite" in found.stopped
-        ends.append((found, p.tolist(), run.history, run.warnings, run.meter.charged.passes))
+        ends.append((found, p.tolist(), run.history, run.spent, run.warnings, run.meter.charged.passes))
     store.close()
     assert count == []
     assert repr(ends[0]) == repr(ends[1])
