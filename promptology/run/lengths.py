@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from promptology.prompts.learned import Learned
-from promptology.prompts.render import messages
+from promptology.prompts.render import WRITTEN, messages
 
 
 class Length(NamedTuple):
@@ -24,9 +24,9 @@ def tokens(text: str) -> int:
 def prompt_text(learned: Learned) -> str:
     """Return what is sent with every item: system prompt, instruction, classes, demonstrations; no input.
 
-    Empty where nothing is sent: the wordings of an embedding model are no prompt.
+    Empty where nothing is sent: the wordings of an embedding model are no prompt, and a head reads the input alone.
     """
-    if learned.roles.get("model") == "embeds":
+    if learned.roles.get("model") == "embeds" or learned.readout.type not in WRITTEN:
         return ""
     blank = {f.name: "" for f in learned.signature.fields}
     return "\n\n".join(content for _, content in messages(learned, blank, learned.signature)).strip()

@@ -130,6 +130,7 @@ def server(script):
         yield url
 
 
+@pytest.mark.usefixtures("own_methods")
 @pytest.mark.parametrize("path", RUN)
 def test_what_is_marked_prints_what_stands_there(script, server, path):
     if path.endswith(("peft.md", "index.md")):

@@ -48,6 +48,7 @@ def test_what_is_sent_beside_the_input_is_counted(colours):
     assert length_of(learned, object()) == Length(-(-len(prompt_text(learned).encode()) // 4), False)
     assert tokens("é" * 4) == 2
     assert length_of(start_from(colours.signature, ("embeds",)), Words()).tokens == 0
+    assert prompt_text(learned.with_parts(Readout("head"))) == ""  # which reads the input alone
 
 
 def test_a_longer_proposal_is_repaired_once_and_then_dropped(colours):
