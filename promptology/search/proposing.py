@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from promptology.prompts.learned import Learned
@@ -21,7 +21,7 @@ TOO_LONG = "it is too long"
 def propose(
     run: Run,
     requests: Sequence[str],
-    parent: Learned,
+    parent: Learned | Sequence[Learned],
     *,
     role: str = "optimizer",
     temperature: float = 1.0,
@@ -31,16 +31,18 @@ def propose(
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
-    A proposal is usable when it is not empty, keeps the parent's input placeholders, is no longer than the run allows
-    and not in `known` (normalised text). Each request is a fresh sample. A method that drops proposals instead of
-    asking again gives `keep`: it gets the text of each usable one in turn, and decides in place of `known`.
+    `parent`: what the proposals are made from, one prompt for all requests or one for each. A proposal is usable when
+    it is not empty, keeps its parent's input placeholders, is no longer than the run allows and neither in `known`
+    (normalised text) nor a parent. Each request is a fresh sample. A method that drops proposals instead of asking
+    again gives `keep`: it gets the text of each usable one in turn, and decides in place of `known`.
     """
-    seen = set() if keep else {normal(text) for text in [*known, parent.instruction]}
+    parents = [parent] * len(requests) if isinstance(parent, Learned) else list(parent)
+    seen = set() if keep else {normal(text) for text in [*known, *(p.instruction for p in parents)]}
     texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
     candidates: list[Learned | None] = []
     broken: dict[int, str] = {}
     for n, text in enumerate(texts):
-        candidate, reason = _read(run, text, parent, seen, tag)
+        candidate, reason = _read(run, text, parents[n], seen, tag)
         candidates.append(candidate)
         if reason:
             broken[n] = reason
@@ -48,17 +50,26 @@ def propose(
         again = [REPAIR.format(reason=reason, request=requests[n]) for n, reason in broken.items()]
         repaired = run.model(role).generate(again, temperature=temperature, max_tokens=1024, fresh=True)
         for n, text in zip(broken, repaired, strict=True):
-            candidates[n], reason = _read(run, text, parent, seen, tag)
+            candidates[n], reason = _read(run, text, parents[n], seen, tag)
             run.log("repair", reason=broken[n], mended=not reason)
             run.tally["too long"] += reason.startswith(TOO_LONG)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
-    for candidate in candidates:
+    for candidate, made_from in zip(candidates, parents, strict=True):
         if candidate is not None:
-            run.lineage.born(candidate, parent)
+            run.lineage.born(candidate, made_from)
     unanswered = sum(text is None for text in texts)
     run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates
+
+
+def distinct(candidates: Iterable[Learned | None]) -> list[Learned]:
+    """Return the usable proposals, of equal texts (normalised) the first."""
+    first: dict[str, Learned] = {}
+    for candidate in candidates:
+        if candidate is not None:
+            first.setdefault(normal(candidate.instruction), candidate)
+    return list(first.values())
 
 
 def _read(run: Run, text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned | None, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from promptology.errors import UsageError
 from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.models.cutting import TOKEN, cut
-from promptology.models.simulated.skills import Regions, current_prompt, fill_form, regions, skill_of
+from promptology.models.simulated.skills import Regions, current_prompt, fill_form, induces, regions, skill_of
 from promptology.models.simulated.worlds import WORLDS, World, tickets_known
 
 PREFIX = 24
@@ -92,6 +92,8 @@ class SimulatedChat:
             sides = regions(text)
             assert sides is not None
             return self._judge(text, sides, rng)
+        if skill == "rewrite" and induces(text):
+            return fill_form(text, prompt=self._induce(rng), thought="The outputs have something in common.")
         if skill in ("rewrite", "paraphrase"):
             make = self._rewrite if skill == "rewrite" else self._paraphrase
             prompt = make(current_prompt(text, self._sentences()), rng)
@@ -216,6 +218,13 @@ class SimulatedChat:
         if not pool:
             return prompt
         return f"{prompt} {pool[int(rng.integers(len(pool)))].harm}"
+
+    def _induce(self, rng: np.random.Generator) -> str:
+        """Return the plain prompt with one to three sentences more, each as good as a rewriter's."""
+        prompt = self.world.start
+        for _ in range(1 + int(rng.integers(3))):
+            prompt = self._rewrite(prompt, rng)
+        return prompt
 
     def _paraphrase(self, prompt: str, rng: np.random.Generator) -> str:
         """Return the prompt with sentences in another wording; features stay shown."""

@@ -1,0 +1,174 @@
+"""EvoPrompt: evolution of prompts by a model. Guo et al. 2023, arXiv:2309.08532.
+
+    P <- N prompts: the start and paraphrases of it         f: score on a fixed random set S of labelled items
+    for t = 1..T:
+        genetic algorithm:       N times draw two parents of P, each with a probability in proportion to its score
+                                 p' <- M(cross the two, then mutate)
+                                 P  <- the best N of P and all p'
+        differential evolution:  for each p of P draw two others, a and b
+                                 p' <- M(mutate what differs in a and b, put it into the best of P, cross with p)
+                                 p  <- p' where f(p') > f(p)
+    return argmax f
+
+Calls: N - 1 + N |S| for the first population, N (1 + |S|) a generation, and the finalists'. Choices of ours: the two
+parents are different prompts; scores that are all zero give every prompt the same chance (the public code divides by
+their sum), and a score below zero is counted from the lowest one. A child that repeats any earlier prompt, after being
+asked for once more, is dropped and not scored, so that the population never fills with copies. Children of a generation
+are made from the population as it stood at its beginning, as in the paper. The start stands in the first population;
+the paper's further prompts by hand come from whoever has them. The best few are scored again on validation items that
+the search never saw, against the winner's curse (the paper tests its three best), and those scores choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from promptology.data.items import Item
+from promptology.data.task import Task
+from promptology.methods.registry import method
+from promptology.models.access import Generates, Scores
+from promptology.prompts.learned import Learned
+from promptology.run.cost import Cost
+from promptology.run.engine import Run
+from promptology.search.crossing import CROSS, DIFFER, REWORD, Difference, cross, differ, reword
+from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.proposing import distinct
+from promptology.search.ranking import Scored, best, scored
+from promptology.search.rescoring import fresh_items, rescore
+from promptology.search.scoring import selection_items
+
+
+@method(
+    "evoprompt",
+    family="search",
+    learns="text",
+    paper="arXiv:2309.08532",
+    needs={"model": Generates | Scores, "optimizer": Generates},
+)
+@dataclass(frozen=True)
+class EvoPrompt:
+    """Let a model cross and mutate a population of instructions."""
+
+    variant: str = "de"
+    """Kind of evolution: ga, the genetic algorithm, or de, differential evolution (section 5: the better one mostly)."""
+    population: int = 10
+    """N: instructions in the population (section 4)."""
+    generations: int = 10
+    """T: generations (section 4)."""
+    temperature: float = 0.5
+    """Temperature of the optimizer (code)."""
+    items: int = 200
+    """|S|: labelled items that score every instruction (section 4: 200 for classification, 50 for BBH)."""
+    finalists: int = 3
+    """Best instructions that are scored again on as many fresh items at the end (ours); 1 turns it off."""
+    patience: int = 3
+    """Generations in a row without a new instruction that end the search (ours)."""
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("ga", "de"):
+            raise ValueError(f"variant is ga or de, not {self.variant!r}")
+        if min(self.population, self.generations, self.items, self.finalists, self.patience) < 1:
+            raise ValueError("population, generations, items, finalists and patience are at least 1")
+        if not 0 <= self.temperature <= 2:
+            raise ValueError("temperature lies between 0 and 2")
+
+    def plan(self, task: Task) -> Cost:
+        """Return the cost of learning where every child is a new instruction."""
+        items = min(self.items, len(labelled_selection(task)))
+        fresh = min(self.items, fresh_after(task, items))
+        children = self.population * self.generations
+        finals = min(self.finalists, self.population + children)
+        graded = scores(task, items * (self.population + children) + (finals * fresh if finals > 1 else 0))
+        start = plain_start(task).instruction
+        asked = CROSS + 2 * start if self.variant == "ga" else DIFFER + 4 * start
+        first = estimated(self.population - 1, [REWORD + start], PROPOSAL)
+        return graded.plus(first).plus(estimated(children, [asked], PROPOSAL))
+
+    def fit(self, run: Run) -> Learned:
+        """Return the instruction with the best score, confirmed on fresh items."""
+        pool = selection_items(run)
+        S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
+        P, tried = self.first(run, S)
+        evolve = self.genetic if self.variant == "ga" else self.differential
+        idle = 0
+        for t in run.track(range(1, self.generations + 1), "generations"):
+            before = len(tried)
+            P = evolve(run, P, S, tried, run.rng(f"generation {t}"))
+            run.keep(best(P, 1)[0].prompt)
+            new = len(tried) - before
+            run.log("generation", t=t, new=new, best=best(P, 1)[0].score, mean=float(np.mean([p.score for p in P])))
+            idle = 0 if new else idle + 1
+            if idle == self.patience:
+                run.log("advice", text=f"the optimizer only repeated itself: the search ended in generation {t}")
+                break
+        finalists = [h.prompt for h in best(P, self.finalists)]
+        return rescore(run, finalists, fresh_items(run, S, self.items)).best
+
+    def first(self, run: Run, S: Sequence[Item]) -> tuple[list[Scored], list[str]]:
+        """Return the first population, and the texts that were tried."""
+        tried = [run.start.instruction]
+        P = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
+        P += self.children(
+            run, reword(run, [run.start] * (self.population - 1), temperature=self.temperature), S, tried
+        )
+        run.keep(best(P, 1)[0].prompt)
+        return P, tried
+
+    def genetic(
+        self, run: Run, P: list[Scored], S: Sequence[Item], tried: list[str], rng: np.random.Generator
+    ) -> list[Scored]:
+        """Return the best N of the population and its children; among equals the older comes first."""
+        drawn = [roulette([p.score for p in P], rng) for _ in range(self.population)]
+        pairs = [(P[a].prompt, P[b].prompt) for a, b in drawn]
+        children = self.children(run, cross(run, pairs, known=tried, temperature=self.temperature), S, tried)
+        return best([*P, *children], self.population)
+
+    def differential(
+        self, run: Run, P: list[Scored], S: Sequence[Item], tried: list[str], rng: np.random.Generator
+    ) -> list[Scored]:
+        """Return the population with each member replaced by its child where that scores higher."""
+        top = best(P, 1)[0].prompt
+        drawn = [donors(len(P), i, rng) for i in range(len(P))]
+        steps = [Difference(P[a].prompt, P[b].prompt, top, p.prompt) for p, (a, b) in zip(P, drawn, strict=True)]
+        proposals = differ(run, steps, known=tried, temperature=self.temperature)
+        children = {c.prompt.instruction: c for c in self.children(run, proposals, S, tried)}
+        # Of two members with the same child the first one has it.
+        own = [children.pop(c.instruction, None) if c else None for c in proposals]
+        return [c if c and c.score > p.score else p for p, c in zip(P, own, strict=True)]
+
+    def children(
+        self, run: Run, proposals: Sequence[Learned | None], S: Sequence[Item], tried: list[str]
+    ) -> list[Scored]:
+        """Return the new ones with their scores, and note their texts as tried."""
+        new = [replace(p, method="evoprompt") for p in distinct(proposals)]
+        tried += [p.instruction for p in new]
+        return scored(run, new, S)
+
+
+def roulette(fitness: Sequence[float], rng: np.random.Generator) -> tuple[int, int]:
+    """Return two different members, each drawn in proportion to its fitness; of one member, that one twice.
+
+    Where what is left to draw from has no fitness at all, all have the same chance.
+    """
+    weights = np.asarray(fitness, float) - min(0.0, *fitness) if len(fitness) > 1 else np.ones(1)
+    first = _spin(weights, rng)
+    if len(weights) == 1:
+        return first, first
+    rest = np.delete(np.arange(len(weights)), first)
+    return first, int(rest[_spin(weights[rest], rng)])
+
+
+def _spin(weights: np.ndarray, rng: np.random.Generator) -> int:
+    total = weights.sum()
+    return int(rng.choice(len(weights), p=weights / total if total > 0 else None))
+
+
+def donors(members: int, i: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Return two different members that are not `i`; of fewer than three, what there is."""
+    others = [j for j in range(members) if j != i]
+    pool = others if len(others) > 1 else [*others, i, i]
+    a, b = rng.permutation(pool)[:2] if len(others) > 1 else pool[:2]
+    return int(a), int(b)
