@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     from promptology.data.task import Task
     from promptology.errors import PromptologyError
     from promptology.methods.registry import method
+    from promptology.methods.search.ape import APE
+    from promptology.methods.search.evoprompt import EvoPrompt
     from promptology.methods.search.few_shot import FewShot
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
+    from promptology.methods.search.mipro import MIPRO
     from promptology.methods.search.opro import OPRO
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
@@ -69,9 +72,12 @@ _HOME = {
     "promptology.data.task": ("Task",),
     "promptology.errors": ("PromptologyError",),
     "promptology.methods.registry": ("method",),
+    "promptology.methods.search.ape": ("APE",),
+    "promptology.methods.search.evoprompt": ("EvoPrompt",),
     "promptology.methods.search.few_shot": ("FewShot",),
     "promptology.methods.search.knn_demos": ("KNNDemos",),
     "promptology.methods.search.manual": ("Manual",),
+    "promptology.methods.search.mipro": ("MIPRO",),
     "promptology.methods.search.opro": ("OPRO",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
@@ -91,6 +97,8 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "APE",
+    "MIPRO",
     "OPRO",
     "PTEC",
     "SPO",
@@ -101,6 +109,7 @@ __all__ = [
     "Embeds",
     "Evaluation",
     "Evaluations",
+    "EvoPrompt",
     "Failure",
     "FewShot",
     "Field",

@@ -38,13 +38,13 @@ from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import selection_items
 
-INDUCE = """An assistant was given one instruction. By following it, it wrote the right output for each of these inputs.
+INDUCE = """An assistant was given one instruction. By following it, the assistant wrote the right output for each of these inputs.
 
 <examples>
 {examples}
 </examples>
 
-Work out what the instruction was, and propose it as an instruction that serves other inputs of this kind as well: leave out what is true of these examples alone. Write it, complete, between <prompt> and </prompt>."""
+Work out what that instruction was, and propose it as an instruction that also serves other inputs of this kind: leave out what is true of these examples alone. Write it, complete, between <prompt> and </prompt>."""
 
 
 @method(
@@ -88,15 +88,14 @@ class APE:
         induced, reworded = self.subsets * self.samples, self.rounds * self.samples
         finals = min(self.finalists, 1 + induced + reworded)
         graded = scores(task, items * (1 + induced + reworded) + (finals * fresh if finals > 1 else 0))
-        shown = [i for i in task.train if i.labelled][: self.demos]
-        asked = estimated(induced, [request(task, shown)], PROPOSAL)
+        asked = estimated(induced, [request(task, labelled_train(task)[: self.demos])], PROPOSAL)
         return graded.plus(asked).plus(estimated(reworded, [REWORD + plain_start(task).instruction], PROPOSAL))
 
     def fit(self, run: Run) -> Learned:
         """Return the instruction with the best score, confirmed on fresh items."""
         pool = selection_items(run)
         S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
-        train = labelled_train(run)
+        train = labelled_train(run.task)
         U = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
         seen = [run.start.instruction]
         for t in run.track(self.subsets + self.rounds, "draws"):

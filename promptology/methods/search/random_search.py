@@ -82,6 +82,6 @@ class RandomSearch:
         (candidate,) = reword(run, [run.start], known=() if self.shots else tried)
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")
-            shown = draw_demonstrations(labelled_train(run), self.shots, rng, run.task.signature)
+            shown = draw_demonstrations(labelled_train(run.task), self.shots, rng, run.task.signature)
             candidate = shortened(run, candidate.with_parts(shown))
         return candidate and replace(candidate, method="random-search")
