@@ -80,7 +80,7 @@ class EvoPrompt:
         items = min(self.items, len(labelled_selection(task)))
         fresh = min(self.items, fresh_after(task, items))
         children = self.population * self.generations
-        finals = min(self.finalists, self.population + children)
+        finals = min(self.finalists, self.population)
         graded = scores(task, items * (self.population + children) + (finals * fresh if finals > 1 else 0))
         start = plain_start(task).instruction
         asked = CROSS + 2 * start if self.variant == "ga" else DIFFER + 4 * start

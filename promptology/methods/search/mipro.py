@@ -87,7 +87,6 @@ TIPS = (
     "Give the assistant a role that suits the task.",
 )
 LOOKED_AT = 20
-REDRAWS = 20
 Combination = tuple[int, int]
 
 
@@ -187,8 +186,7 @@ class MIPRO:
 
     def propose(self, run: Run, D: Sequence[Demonstrations | None]) -> list[Learned]:
         """Return new instructions, each grounded on what the data look like, one of the sets, and a tip."""
-        signature, rng = run.task.signature, run.rng("proposals")
-        train = labelled_train(run.task)
+        signature, rng, train = run.task.signature, run.rng("proposals"), labelled_train(run.task)
         looked = draw_demonstrations(train, LOOKED_AT, rng, signature).examples
         (data,) = run.model("optimizer").generate([frame(LOOK, {"examples": examples_block(looked, signature)})])
         shown = [d.examples for d in D if d] or [draw_demonstrations(train, 4, rng, signature).examples]
@@ -208,7 +206,7 @@ def suggest(H: TPE, board: Board[Combination], rng: np.random.Generator) -> Comb
     left = [c for c in board.prompts if not board.complete(c)]
     if not left:
         return None
-    for _ in range(REDRAWS):
+    for _ in range(20):
         i, d = H.ask()
         if not board.complete((i, d)):
             return i, d
