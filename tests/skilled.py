@@ -21,7 +21,8 @@ TASK = pt.Task(
 class Skilled:
     """Answers as the first line of its prompt says, "Skill 70. ..."; proposes the given prompts in turn.
 
-    `asked`: requests for prompts with their temperatures; `answered`: (instruction, question, temperature).
+    `asked`: requests for prompts with their temperatures; `answered`: (instruction, question, temperature), and beside
+    it in `before` all that stood before the question; `described`: how often it was asked to describe data.
     """
 
     local = False
@@ -31,6 +32,7 @@ class Skilled:
         self.prompts = iter(prompts or (f"Skill {(37 * n) % 101}. Version {n}." for n in count(1)))
         self.asked = []
         self.answered = []
+        self.before = []
         self.described = 0
 
     def generate(self, requests, attempts=1):
@@ -48,6 +50,7 @@ class Skilled:
     def answer(self, text, temperature):
         instruction, question = text.splitlines()[0], text.split("\n\n")[-1]
         self.answered.append((instruction, question, temperature))
+        self.before.append(text.removesuffix(question))
         number = int(question.split()[-1])
         right = (number * 37 + 11) % 60 < 0.6 * int(re.search(r"Skill (\d+)", text)[1])
         return "yes" if right == bool(number % 2) else "no"

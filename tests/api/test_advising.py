@@ -20,7 +20,7 @@ from promptology.run.cost import Cost
 from promptology.run.store import using_store
 
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
-SEARCH = {"few-shot", "manual", "opro", "random-search", "spo"}
+SEARCH = {"ape", "evoprompt", "few-shot", "manual", "mipro", "opro", "random-search", "spo"}
 SOFT = {"dept", "lora", "p-tuning", "prefix-tuning", "prompt-tuning", "ptec", "linear-probe"}
 
 
@@ -109,7 +109,8 @@ def test_without_labels_only_methods_without_labels():
 def test_a_judge_needs_no_labels():
     task = pt.Task(unlabeled=[f"write about {n}" for n in range(20)], test=["one", "two"], metric="judge", name="notes")
     fits, lacks = split(pt.advise(task, never, budget="9000000calls"))
-    assert set(fits) == {"manual", "opro", "spo"} and "few-shot" in lacks
+    assert set(fits) == {"evoprompt", "manual", "opro", "spo"} and "few-shot" in lacks
+    assert "no labelled training items" in lacks["ape"]["text"]
 
 
 def test_nothing_that_learns_fits():

@@ -12,16 +12,16 @@
 
 Calls: N - 1 + N |S| for the first population, N (1 + |S|) a generation, and the finalists'. Choices of ours: the two
 parents are different prompts; scores that are all zero give every prompt the same chance (the public code divides by
-their sum), and a score below zero is counted from the lowest one. A child that repeats any earlier prompt, after being
-asked for once more, is dropped and not scored, so that the population never fills with copies. Children of a generation
-are made from the population as it stood at its beginning, as in the paper. The start stands in the first population;
-the paper's further prompts by hand come from whoever has them. The best few are scored again on validation items that
+their sum), and a score below zero is counted from the lowest one. A child that repeats any earlier prompt is made
+again, of parents or donors newly drawn, so that the population never fills with copies and the cost is known
+beforehand; where that brings nothing, the generation makes do with fewer. The paper's further prompts by hand are not
+there: the first population is the start and paraphrases of it. The best few are scored again on validation items that
 the search never saw, against the winner's curse (the paper tests its three best), and those scores choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,10 +35,13 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.crossing import CROSS, DIFFER, REWORD, Difference, cross, differ, reword
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
-from promptology.search.proposing import distinct
+from promptology.search.proposing import normal
 from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import selection_items
+from promptology.search.scoring import score, selection_items
+
+Make = Callable[[Sequence[int]], list[Learned | None]]
+"""Returns one proposal for each of these places, which may be known already or missing."""
 
 
 @method(
@@ -65,7 +68,7 @@ class EvoPrompt:
     finalists: int = 3
     """Best instructions that are scored again on as many fresh items at the end (ours); 1 turns it off."""
     patience: int = 3
-    """Generations in a row without a new instruction that end the search (ours)."""
+    """Requests in a row for what a generation still lacks that bring nothing new, before it ends without (ours)."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("ga", "de"):
@@ -91,61 +94,73 @@ class EvoPrompt:
         """Return the instruction with the best score, confirmed on fresh items."""
         pool = selection_items(run)
         S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
-        P, tried = self.first(run, S)
+        tried = {normal(run.start.instruction)}
+
+        def make(places: Sequence[int]) -> list[Learned | None]:
+            return reword(run, [run.start] * len(places), known=tried, temperature=self.temperature)
+
+        P = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
+        P += self.breed(run, make, self.population - 1, S, tried).values()
+        run.keep(best(P, 1)[0].prompt)
         evolve = self.genetic if self.variant == "ga" else self.differential
-        idle = 0
         for t in run.track(range(1, self.generations + 1), "generations"):
             before = len(tried)
             P = evolve(run, P, S, tried, run.rng(f"generation {t}"))
-            run.keep(best(P, 1)[0].prompt)
-            new = len(tried) - before
-            run.log("generation", t=t, new=new, best=best(P, 1)[0].score, mean=float(np.mean([p.score for p in P])))
-            idle = 0 if new else idle + 1
-            if idle == self.patience:
+            top, mean = best(P, 1)[0], float(np.mean([p.score for p in P]))
+            run.keep(top.prompt)
+            run.log("generation", t=t, new=len(tried) - before, best=top.score, mean=mean)
+            if len(tried) == before:
                 run.log("advice", text=f"the optimizer only repeated itself: the search ended in generation {t}")
                 break
         finalists = [h.prompt for h in best(P, self.finalists)]
         return rescore(run, finalists, fresh_items(run, S, self.items)).best
 
-    def first(self, run: Run, S: Sequence[Item]) -> tuple[list[Scored], list[str]]:
-        """Return the first population, and the texts that were tried."""
-        tried = [run.start.instruction]
-        P = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
-        P += self.children(
-            run, reword(run, [run.start] * (self.population - 1), temperature=self.temperature), S, tried
-        )
-        run.keep(best(P, 1)[0].prompt)
-        return P, tried
-
     def genetic(
-        self, run: Run, P: list[Scored], S: Sequence[Item], tried: list[str], rng: np.random.Generator
+        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: set[str], rng: np.random.Generator
     ) -> list[Scored]:
         """Return the best N of the population and its children; among equals the older comes first."""
-        drawn = [roulette([p.score for p in P], rng) for _ in range(self.population)]
-        pairs = [(P[a].prompt, P[b].prompt) for a, b in drawn]
-        children = self.children(run, cross(run, pairs, known=tried, temperature=self.temperature), S, tried)
-        return best([*P, *children], self.population)
+
+        def make(places: Sequence[int]) -> list[Learned | None]:
+            drawn = [roulette([p.score for p in P], rng) for _ in places]
+            pairs = [(P[a].prompt, P[b].prompt) for a, b in drawn]
+            return cross(run, pairs, known=tried, temperature=self.temperature)
+
+        children = self.breed(run, make, self.population, S, tried)
+        return best([*P, *children.values()], self.population)
 
     def differential(
-        self, run: Run, P: list[Scored], S: Sequence[Item], tried: list[str], rng: np.random.Generator
+        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: set[str], rng: np.random.Generator
     ) -> list[Scored]:
         """Return the population with each member replaced by its child where that scores higher."""
         top = best(P, 1)[0].prompt
-        drawn = [donors(len(P), i, rng) for i in range(len(P))]
-        steps = [Difference(P[a].prompt, P[b].prompt, top, p.prompt) for p, (a, b) in zip(P, drawn, strict=True)]
-        proposals = differ(run, steps, known=tried, temperature=self.temperature)
-        children = {c.prompt.instruction: c for c in self.children(run, proposals, S, tried)}
-        # Of two members with the same child the first one has it.
-        own = [children.pop(c.instruction, None) if c else None for c in proposals]
-        return [c if c and c.score > p.score else p for p, c in zip(P, own, strict=True)]
 
-    def children(
-        self, run: Run, proposals: Sequence[Learned | None], S: Sequence[Item], tried: list[str]
-    ) -> list[Scored]:
-        """Return the new ones with their scores, and note their texts as tried."""
-        new = [replace(p, method="evoprompt") for p in distinct(proposals)]
-        tried += [p.instruction for p in new]
-        return scored(run, new, S)
+        def make(places: Sequence[int]) -> list[Learned | None]:
+            drawn = [(*donors(len(P), i, rng), i) for i in places]
+            steps = [Difference(P[a].prompt, P[b].prompt, top, P[i].prompt) for a, b, i in drawn]
+            return differ(run, steps, known=tried, temperature=self.temperature)
+
+        children = self.breed(run, make, len(P), S, tried)
+        return [c if (c := children.get(i)) and c.score > p.score else p for i, p in enumerate(P)]
+
+    def breed(self, run: Run, make: Make, count: int, S: Sequence[Item], tried: set[str]) -> dict[int, Scored]:
+        """Return a new prompt with its score for each of so many places, as far as `make` brings new ones."""
+        found: dict[int, Learned] = {}
+        idle = 0
+        while len(found) < count and idle < self.patience:
+            left = [place for place in range(count) if place not in found]
+            before = len(found)
+            for place, proposal in zip(left, make(left), strict=True):
+                if proposal is not None and normal(proposal.instruction) not in tried:
+                    tried.add(normal(proposal.instruction))
+                    found[place] = replace(proposal, method="evoprompt")
+            idle = 0 if len(found) > before else idle + 1
+        order = sorted(found)
+        means = score(run, [found[place] for place in order], S).means
+        return {
+            place: Scored(found[place], float(mean))
+            for place, mean in zip(order, means, strict=True)
+            if not np.isnan(mean)
+        }
 
 
 def roulette(fitness: Sequence[float], rng: np.random.Generator) -> tuple[int, int]:

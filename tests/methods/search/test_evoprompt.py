@@ -132,27 +132,33 @@ def test_donors_are_two_others():
     assert donors(2, 0, rng) == (1, 0) and donors(1, 0, rng) == (0, 0)
 
 
-def test_a_child_that_is_not_new_is_asked_for_once_more_and_never_scored_again():
-    model = Skilled(["Skill 30. A", "Skill 40. B", "skill 40.  b", "Skill 20.", "Skill 45. C", *["Skill 30. A"] * 2])
+def test_a_child_that_is_not_new_is_made_again_and_never_scored_twice():
+    first, repeats = ["Skill 30. A", "Skill 40. B"], ["skill 40.  b", "Skill 20.", "Skill 45. C"]
+    # Each repetition is refused once more in place, then the two members get a new step.
+    model = Skilled([*first, *repeats, "Skill 30. A", "Skill 40. B", "Skill 10. D", "Skill 11. E"])
     result = fit(model, evo("de"))
     (generation,) = steps(result, "generation")
-    assert generation["new"] == 1 and len(steps(result, "repair")) == 2
-    assert result.learning.calls == 2 + 3 + 2 + 4 * 60
-    assert len({(line, question) for line, question, _ in model.answered if "validation" in question}) == 4 * 60
+    assert generation == {"t": 1, "new": 3, "best": 0.45, "mean": pytest.approx((0.2 + 0.3 + 0.45) / 3)}
+    assert [block(text, "prompt_4") for text, _ in model.asked[-2:]] == ["Skill 20.", "Skill 30. A"]
+    assert result.learning.calls == len(model.asked) + 6 * 60 == 9 + 6 * 60
+    searched = [(line, question) for line, question, _ in model.answered if question.startswith("validation")]
+    assert len(set(searched)) == 6 * 60
 
 
-def test_of_two_equal_children_one_is_scored_and_the_other_member_stays():
-    model = Skilled(["Skill 30. A", "Skill 40. B", "Skill 90. C", "Skill 90.  c", "Skill 10. D"])
+def test_of_two_equal_children_one_counts_and_the_other_is_made_again():
+    model = Skilled(["Skill 30. A", "Skill 40. B", "Skill 90. C", "Skill 90.  c", "Skill 10. D", "Skill 35. E"])
     result = fit(model, evo("de"))
     (generation,) = steps(result, "generation")
-    assert generation == {"t": 1, "new": 2, "best": 0.9, "mean": pytest.approx((0.9 + 0.3 + 0.4) / 3)}
+    assert generation == {"t": 1, "new": 3, "best": 0.9, "mean": pytest.approx((0.9 + 0.35 + 0.4) / 3)}
 
 
 @pytest.mark.parametrize("variant", ["ga", "de"])
 def test_an_optimizer_that_repeats_itself_ends_the_search(variant):
     model = Skilled(cycle(["Skill 30. A", "Skill 40. B"]))
     result = fit(model, evo(variant, generations=10, patience=2))
-    assert [g["new"] for g in steps(result, "generation")] == [0, 0]
+    assert [g["new"] for g in steps(result, "generation")] == [0]
+    # Two times three children, each asked for again.
+    assert len(model.asked) == 2 + 2 * 3 * 2
     assert "only repeated itself" in steps(result, "advice")[0]["text"]
     assert result.learned.instruction == "Skill 40. B"
     with pytest.raises(TooManyMissing, match="was unusable"):
