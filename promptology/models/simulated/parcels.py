@@ -25,10 +25,11 @@ Found = tuple[int, str, str]
 """Position, text and right answer of an item in a message."""
 
 TRAP = "If in doubt, take the gate nearest to the door."
-HARM = re.compile(r"Mind the (\w+ \w+) first\.", re.I)
+HARM = re.compile(r"Mind the (\w+ \w+ \w+) first\.", re.I)
 ADJECTIVES = ("wet", "loose", "old", "narrow", "yellow", "torn", "bent", "cold", "dusty", "round", "empty", "open")
 NOUNS = ("rope", "shelf", "ramp", "crate", "hook", "cart", "label", "string", "lamp", "scale", "chain", "basket")
-HARMFUL = tuple(f"Mind the {a} {n} first." for a, n in itertools.product(ADJECTIVES, NOUNS))
+PLACES = ("inside", "outside", "upstairs", "downstairs", "nearby", "overhead")
+HARMFUL = tuple(f"Mind the {' '.join(thing)} first." for thing in itertools.product(ADJECTIVES, NOUNS, PLACES))
 BREAKS = 0.08
 """Share of the items that a harmful sentence breaks."""
 LIFT = 0.12
