@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
     from promptology.methods.search.opro import OPRO
+    from promptology.methods.search.promptagent import PromptAgent
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
@@ -73,6 +74,7 @@ _HOME = {
     "promptology.methods.search.knn_demos": ("KNNDemos",),
     "promptology.methods.search.manual": ("Manual",),
     "promptology.methods.search.opro": ("OPRO",),
+    "promptology.methods.search.promptagent": ("PromptAgent",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -116,6 +118,7 @@ __all__ = [
     "Manual",
     "PTuning",
     "PrefixTuning",
+    "PromptAgent",
     "PromptTuning",
     "PromptologyError",
     "RandomSearch",

@@ -15,6 +15,7 @@ from promptology.testing.fixtures import HashingEncoder, small_task
 TRAINED = {"steps": 6, "batch": 4, "checks": 2}
 SMALL = {
     "opro": {"steps": 2, "samples": 3, "items": 8},
+    "promptagent": {"prompts": 8, "items": 8},
     "random-search": {"candidates": 3, "shots": 2, "items": 8},
     "spo": {"rounds": 6},
     "prompt-tuning": TRAINED,
