@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_rewards_are_scores_on_the_reward_items_and_the_trace_is_uct():
     assert all(node.reward == pytest.approx(skill_of(node) / 10) for node in tree.nodes)
     assert len(tree.paths) == 4
     for path in tree.paths:
-        assert path[0] is tree.root and all(b.parent is a for a, b in zip(path, path[1:], strict=False))
+        assert path[0] is tree.root and all(b.parent is a for a, b in pairwise(path))
     for node in tree.nodes:
         through = [p for p in tree.paths if node in p]
         expected = [sum(n.reward for n in p[p.index(node) :]) for p in through]
@@ -164,7 +164,7 @@ def test_beam_keeps_the_best_of_each_level():
     planner = planned(model, search="beam", width=2, depth_limit=2)
     levels = [[n for n in planner.tree.nodes if n.depth == d] for d in (1, 2, 3)]
     assert [len(level) for level in levels] == [4, 4, 4]
-    for level, below in zip(levels, levels[1:], strict=False):
+    for level, below in pairwise(levels):
         best = sorted(level, key=lambda n: -n.reward)[:2]
         assert {n.parent.number for n in below} == {n.number for n in best}
     kinds = Counter(kind for kind, _ in model.asked)
@@ -204,5 +204,5 @@ def test_a_shorter_search_is_the_beginning_of_a_longer_one():
     [{"search": "dfs"}, {"returns": "max"}, {"output": "last"}, {"width": 0}, {"prompts": -1}, {"exploration": -1.0}],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
-    with pytest.raises(ValueError, match="search|returns|counts|exploration"):
+    with pytest.raises(ValueError, match=r"search|returns|counts|exploration"):
         PromptAgent(**settings)
