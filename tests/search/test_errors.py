@@ -107,8 +107,10 @@ def test_what_was_tried_is_asked_for_once_more_and_then_dropped():
     model = Model(replies=["<prompt>Tried BEFORE!</prompt>", "<prompt>odd or even</prompt>", "<prompt>fresh</prompt>"])
     run = run_with(model)
     report = report_on(run.start, examine(run, run.start, TASK.train[:2]))
-    pool = Pool(["tried before", run.start.instruction])
+    pool = Pool([run.start.instruction])
+    pool.add("tried before", "it scored 40 of 100")
     assert revise(run, [report], [""], known=pool) == [None]
+    assert "it repeats a prompt that was tried before; it scored 40 of 100." in model.asked[1]
     assert [p.instruction for p in revise(run, [report], [""], known=pool)] == ["fresh"]
 
 

@@ -31,9 +31,9 @@ def test_near_duplicates_share_their_words(near, found):
     assert "a quite different text" not in pool
 
 
-def test_refused_prompts_are_remembered_with_the_reason():
-    pool = Pool()
-    for n in range(3):
-        pool.refuse(f"prompt {n}", f"scored {n}")
-    assert "Prompt 1." in pool
-    assert pool.failures(2) == [("prompt 1", "scored 1"), ("prompt 2", "scored 2")] and pool.failures(0) == []
+def test_what_came_of_a_prompt_is_remembered():
+    pool = Pool(["first"])
+    pool.add("second")
+    assert pool.note("second") == pool.note("third") == ""
+    pool.add("Second!", "it scored 40 of 100")
+    assert pool.note("second") == "it scored 40 of 100" and len(pool) == 2 and list(pool) == ["first", "second"]
