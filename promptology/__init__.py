@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.manual import Manual
     from promptology.methods.search.mipro import MIPRO
     from promptology.methods.search.opro import OPRO
+    from promptology.methods.search.promptagent import PromptAgent
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
@@ -79,6 +80,7 @@ _HOME = {
     "promptology.methods.search.manual": ("Manual",),
     "promptology.methods.search.mipro": ("MIPRO",),
     "promptology.methods.search.opro": ("OPRO",),
+    "promptology.methods.search.promptagent": ("PromptAgent",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -125,6 +127,7 @@ __all__ = [
     "Manual",
     "PTuning",
     "PrefixTuning",
+    "PromptAgent",
     "PromptTuning",
     "PromptologyError",
     "RandomSearch",

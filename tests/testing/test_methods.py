@@ -20,6 +20,7 @@ SMALL = {
     "evoprompt": {"population": 3, "generations": 2, "items": 8},
     "mipro": {"candidates": 4, "shots": 1, "items": 8, "minibatch": 4, "trials": 5, "finalists": 2},
     "opro": {"steps": 2, "samples": 3, "items": 8},
+    "promptagent": {"prompts": 8, "items": 8},
     "random-search": {"candidates": 3, "shots": 2, "items": 8},
     "spo": {"rounds": 6},
     "prompt-tuning": TRAINED,

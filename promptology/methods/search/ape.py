@@ -33,6 +33,7 @@ from promptology.run.engine import Run
 from promptology.search.crossing import REWORD, reword
 from promptology.search.demonstrations import as_examples, labelled_train
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.pool import Pool
 from promptology.search.proposing import distinct, propose
 from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
@@ -97,7 +98,7 @@ class APE:
         S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
         train = labelled_train(run.task)
         U = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
-        seen = [run.start.instruction]
+        seen = Pool([run.start.instruction])
         for t in run.track(self.subsets + self.rounds, "draws"):
             if t < self.subsets:
                 drawn = run.rng(f"subset {t}").permutation(len(train))[: self.demos]
@@ -109,7 +110,8 @@ class APE:
                 proposals = reword(run, some, temperature=self.temperature, known=seen)
             new = [replace(p, method="ape") for p in distinct(proposals)]
             U += scored(run, new, S)
-            seen += [p.instruction for p in new]
+            for p in new:
+                seen.add(p.instruction)
             top = best(U, 1)[0]
             run.keep(top.prompt)
             run.log(

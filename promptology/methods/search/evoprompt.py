@@ -35,7 +35,7 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.crossing import CROSS, DIFFER, REWORD, Difference, cross, differ, reword
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
-from promptology.search.proposing import normal
+from promptology.search.pool import Pool
 from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
@@ -94,7 +94,7 @@ class EvoPrompt:
         """Return the instruction with the best score, confirmed on fresh items."""
         pool = selection_items(run)
         S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
-        tried = {normal(run.start.instruction)}
+        tried = Pool([run.start.instruction])
 
         def make(places: Sequence[int]) -> list[Learned | None]:
             return reword(run, [run.start] * len(places), known=tried, temperature=self.temperature)
@@ -116,7 +116,7 @@ class EvoPrompt:
         return rescore(run, finalists, fresh_items(run, S, self.items)).best
 
     def genetic(
-        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: set[str], rng: np.random.Generator
+        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: Pool, rng: np.random.Generator
     ) -> list[Scored]:
         """Return the best N of the population and its children; among equals the older comes first."""
 
@@ -129,7 +129,7 @@ class EvoPrompt:
         return best([*P, *children.values()], self.population)
 
     def differential(
-        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: set[str], rng: np.random.Generator
+        self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: Pool, rng: np.random.Generator
     ) -> list[Scored]:
         """Return the population with each member replaced by its child where that scores higher."""
         top = best(P, 1)[0].prompt
@@ -142,7 +142,7 @@ class EvoPrompt:
         children = self.breed(run, make, len(P), S, tried)
         return [c if (c := children.get(i)) and c.score > p.score else p for i, p in enumerate(P)]
 
-    def breed(self, run: Run, make: Make, count: int, S: Sequence[Item], tried: set[str]) -> dict[int, Scored]:
+    def breed(self, run: Run, make: Make, count: int, S: Sequence[Item], tried: Pool) -> dict[int, Scored]:
         """Return a new prompt with its score for each of so many places, as far as `make` brings new ones."""
         found: dict[int, Learned] = {}
         idle = 0
@@ -150,8 +150,8 @@ class EvoPrompt:
             left = [place for place in range(count) if place not in found]
             before = len(found)
             for place, proposal in zip(left, make(left), strict=True):
-                if proposal is not None and normal(proposal.instruction) not in tried:
-                    tried.add(normal(proposal.instruction))
+                if proposal is not None and proposal.instruction not in tried:
+                    tried.add(proposal.instruction)
                     found[place] = replace(proposal, method="evoprompt")
             idle = 0 if len(found) > before else idle + 1
         order = sorted(found)
