@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Signature
-from promptology.data.scoring import ByItem, Metric, class_feedback, normalise, ratio, references, resample, set_f1, times
+from promptology.data.scoring import (
+    ByItem,
+    Metric,
+    class_feedback,
+    normalise,
+    ratio,
+    references,
+    resample,
+    set_f1,
+    times,
+)
 from promptology.errors import UsageError
 
 __all__ = [

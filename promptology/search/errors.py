@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from promptology.data.items import Item
+from promptology.data.scoring import feedback_of
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
 from promptology.predict.judging import referee
@@ -136,7 +137,7 @@ def examine(run: Run, prompt: Learned, items: Sequence[Item]) -> list[Answered]:
         if not missing:
             score = metric.item(output, item.target)
             shown = "(could not be read)" if read is None else answer_text(read, signature, item.inputs)
-            note = str(told(output, item.target)) if told else ""
+            note = feedback_of(metric, output, item.target) if told or 0 < score < 1 else ""
             found.append(Answered(item, shown if said is None else str(said), shown, score, note))
     return found
 

@@ -6,8 +6,13 @@ algorithm 2). Scores have the shape (candidates, items), NaN where there is none
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
+
+from promptology.prompts.learned import Learned
+from promptology.search.scoring import Scores
 
 Table = NDArray[np.float64]
 
@@ -45,3 +50,58 @@ def draw(values: Table, rng: np.random.Generator) -> int:
     """Return a candidate of the front, drawn in proportion to its frequency; the first where nothing was scored."""
     tickets = np.cumsum(frequencies(values))
     return int(np.searchsorted(tickets, rng.integers(tickets[-1]), side="right")) if tickets[-1] else 0
+
+
+@dataclass
+class Population:
+    """Prompts, the numbers of those that each was made from, and their scores, shape (members, items)."""
+
+    members: list[Learned]
+    parents: list[tuple[int, ...]]
+    scores: Table
+    merged: set[tuple[int, int]] = field(default_factory=set)
+
+    def add(self, prompt: Learned, parents: tuple[int, ...], row: Table) -> None:
+        """Take a prompt up; its parents are members."""
+        self.members.append(prompt)
+        self.parents.append(parents)
+        self.scores = np.vstack([self.scores, row])
+
+    def best(self, count: int = 1) -> list[Learned]:
+        """Return the members with the best means; among equals the oldest first."""
+        return [self.members[i] for i in Scores(self.scores).order[:count]]
+
+    def ancestors(self, member: int) -> set[int]:
+        """Return the numbers of all that a member stems from."""
+        found, left = set[int](), list(self.parents[member])
+        while left:
+            if (parent := left.pop()) not in found:
+                found.add(parent)
+                left += self.parents[parent]
+        return found
+
+    def pairs(self) -> list[tuple[int, int, int]]:
+        """Return pairs of the front with their nearest common ancestor, where a merge could gain something.
+
+        Neither stems from the other, both are at least as good as the ancestor, and they were not merged before.
+        """
+        members = [int(i) for i in np.flatnonzero(frequencies(self.scores))]
+        above, means = {i: self.ancestors(i) for i in members}, Scores(self.scores).means
+        found: list[tuple[int, int, int]] = []
+        for i in members:
+            for j in [j for j in members if j > i and (i, j) not in self.merged and i not in above[j]]:
+                ancestor = max(above[i] & above[j])
+                if min(means[i], means[j]) >= means[ancestor]:
+                    found.append((i, j, ancestor))
+        return found
+
+
+def contested(one: Table, two: Table, count: int, rng: np.random.Generator) -> list[int]:
+    """Return items that tell a merge from its parents: in turn one where the one is better, the other, and neither.
+
+    `one`, `two`: scores of the parents, shape (items,); items without a score of both are left out.
+    """
+    order = rng.permutation(len(one))
+    groups = [[int(i) for i in order if np.sign(one[i] - two[i]) == sign] for sign in (1, -1, 0)]
+    ranked = sorted((place, n, i) for n, group in enumerate(groups) for place, i in enumerate(group))
+    return [i for _, _, i in ranked[:count]]
