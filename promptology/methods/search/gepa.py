@@ -14,8 +14,9 @@ Metric calls: |V| + n (3 + 3) + a |V|, n proposals of which a are accepted; one 
 round begins only where the budget holds all of it, so that it is never exceeded; V is 100 items at most; the task is
 one instruction, so a merge cannot take parts of both and is a call that joins what two prompts have gained over their
 nearest common ancestor, accepted as in the code: on 5 items of V, where it must be as good as the better of the two.
-A proposal that was refused is not bought again. The best few are scored again on validation items that were kept out
-of the search, and those scores choose.
+What is a member already is not taken up twice; what was refused may come again and is judged on other items, since 3
+items are too few to bury it. The best few are scored again on validation items that were kept out of the search, and
+those scores choose.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class GEPA:
     """Merges that are tried at most (code: off; DSPy: 5)."""
     temperature: float = 1.0
     """Temperature of the optimizer (code)."""
-    finalists: int = 5
+    finalists: int = 3
     """Best instructions that are scored again on as many fresh items at the end (ours); 1 turns it off."""
 
     def __post_init__(self) -> None:
@@ -105,14 +106,15 @@ class GEPA:
             raise ValueError("temperature lies between 0 and 2")
 
     def plan(self, task: Task) -> Cost:
-        """Return the cost of learning where every second proposal is accepted."""
+        """Return the cost of learning where every third proposal is accepted; a round always has a proposal."""
         V, fresh = divided(task, self.items, self.fresh)
         train = [i for i in task.train if i.labelled]
         D = min(self.minibatch, len(train))
-        # At the end half a round is left on average.
-        rounds = max(0, int((self.metric_calls - V - D - V / 2) / (2 * D + V / 2) + 0.5)) if D else 0
-        finals = min(self.finalists, 1 + rounds // 2)
-        graded = round(V + rounds * (2 * D + V / 2)) + (finals * fresh if finals > 1 else 0)
+        one = 2 * D + V / 3
+        # The last round that does not fit leaves half of its cost on average.
+        rounds = max(0, round((self.metric_calls - V - (2 * D + V) / 2) / one)) if D else 0
+        finals = min(self.finalists, 1 + rounds // 3)
+        graded = round(V + rounds * one) + (finals * fresh if finals > 1 else 0)
         shown = "\n\n".join(
             f"{input_text(i.inputs, task.signature)} {3 * answer_text(i.target, task.signature, i.inputs)}"
             for i in train[:D]
@@ -164,7 +166,6 @@ class GEPA:
         if gain(before, examine(run, child, D)) > 0:
             known.add(child.instruction)
             return replace(child, method="gepa"), "accepted", 2 * len(D)
-        known.refuse(child.instruction, "no better on its mini-batch")
         return None, "rejected", 2 * len(D)
 
     def merge(self, run: Run, P: Population, V: Sequence[Item], known: Pool, t: int) -> int:
@@ -178,12 +179,12 @@ class GEPA:
         (child,) = propose(run, [request], P.members[i], temperature=self.temperature, known=known)
         if child is None:
             return 0
-        known.add(child.instruction)
         some = contested(P.scores[i], P.scores[j], MERGE_ITEMS, rng)
         new = np.nansum(scores_of(run, [child], [V[n] for n in some]).values)
         accepted = bool(some) and bool(new >= np.nansum(P.scores[[i, j]][:, some], axis=1).max())
         run.log("merge", t=t, one=i, two=j, ancestor=a, accepted=accepted)
         if accepted:
+            known.add(child.instruction)
             P.add(replace(child, method="gepa"), (i, j), score(run, [child], V).values)
         return len(some) + (len(V) if accepted else 0)
 
