@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from promptology.errors import PromptologyError
     from promptology.methods.registry import method
     from promptology.methods.search.few_shot import FewShot
+    from promptology.methods.search.gepa import GEPA
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
     from promptology.methods.search.opro import OPRO
+    from promptology.methods.search.protegi import ProTeGi
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
@@ -70,9 +72,11 @@ _HOME = {
     "promptology.errors": ("PromptologyError",),
     "promptology.methods.registry": ("method",),
     "promptology.methods.search.few_shot": ("FewShot",),
+    "promptology.methods.search.gepa": ("GEPA",),
     "promptology.methods.search.knn_demos": ("KNNDemos",),
     "promptology.methods.search.manual": ("Manual",),
     "promptology.methods.search.opro": ("OPRO",),
+    "promptology.methods.search.protegi": ("ProTeGi",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -91,6 +95,7 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "GEPA",
     "OPRO",
     "PTEC",
     "SPO",
@@ -116,6 +121,7 @@ __all__ = [
     "Manual",
     "PTuning",
     "PrefixTuning",
+    "ProTeGi",
     "PromptTuning",
     "PromptologyError",
     "RandomSearch",

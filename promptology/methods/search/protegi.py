@@ -137,11 +137,10 @@ class ProTeGi:
         """Return new instructions made from the beam, at most `children` of each; they are noted in `scored`."""
         reports = [r for n, p in enumerate(B) for r in self.reports(run, p, D, f"{t}.{n}")]
         reasons = feedback(run, reports, temperature=self.temperature)
-        told = [(r, why) for r, why in zip(reports, reasons, strict=True) if why.strip()]
-        edits = revise(run, [r for r, _ in told], [why for _, why in told], known=scored, temperature=self.temperature)
+        edits = revise(run, reports, reasons, known=scored, temperature=self.temperature)
         seen = Pool(scored)
         made = [new(edit, seen) for edit in edits]
-        families = [[e for (r, _), e in zip(told, made, strict=True) if e and r.prompt is p] for p in B]
+        families = [[e for r, e in zip(reports, made, strict=True) if e and r.prompt is p] for p in B]
         sources = [(family, p) for family, p in zip(families, B, strict=True) for p in [*family, p]]
         repeated = [pair for pair in sources for _ in range(self.paraphrases)]
         requests = [frame(VARY, {"instruction": p.instruction}) for _, p in repeated]
