@@ -14,7 +14,12 @@ from promptology.testing.fixtures import HashingEncoder, small_task
 # Settings under which a whole run is short enough to be checked against its plan.
 TRAINED = {"steps": 6, "batch": 4, "checks": 2}
 SMALL = {
+    "gepa": {"metric_calls": 60, "items": 6, "finalists": 2},
     "opro": {"steps": 2, "samples": 3, "items": 8},
+    "protegi": {
+        **{"rounds": 2, "beam": 2, "minibatch": 6, "gradients": 1, "errors": 2, "paraphrases": 1, "children": 3},
+        **{"pulls": 2, "arms": 4, "block": 5},
+    },
     "random-search": {"candidates": 3, "shots": 2, "items": 8},
     "spo": {"rounds": 6},
     "prompt-tuning": TRAINED,
