@@ -139,14 +139,20 @@ class ProTeGi:
         reasons = feedback(run, reports, temperature=self.temperature)
         edits = revise(run, reports, reasons, known=scored, temperature=self.temperature)
         seen = Pool(scored)
-        made = [new(edit, seen) for edit in edits]
+
+        def keep(instruction: str) -> bool:
+            known = instruction in seen
+            seen.add(instruction)
+            return not known
+
+        made = [e if e is not None and keep(e.instruction) else None for e in edits]
         families = [[e for r, e in zip(reports, made, strict=True) if e and r.prompt is p] for p in B]
         sources = [(family, p) for family, p in zip(families, B, strict=True) for p in [*family, p]]
         repeated = [pair for pair in sources for _ in range(self.paraphrases)]
         requests = [frame(VARY, {"instruction": p.instruction}) for _, p in repeated]
-        varied = propose(run, requests, [p for _, p in repeated], temperature=self.temperature, known=scored)
+        varied = propose(run, requests, [p for _, p in repeated], temperature=self.temperature, keep=keep)
         for (family, _), variation in zip(repeated, varied, strict=True):
-            if variation := new(variation, seen):
+            if variation is not None:
                 family.append(variation)
         children: list[Learned] = []
         for n, family in enumerate(families):
@@ -162,11 +168,3 @@ class ProTeGi:
         rng = run.rng(f"errors {name}")
         draws = [rng.permutation(len(wrong))[: self.errors] for _ in range(self.gradients)]
         return [Report(p, tuple(wrong[i] for i in drawn), True) for drawn in draws if wrong]
-
-
-def new(prompt: Learned | None, seen: Pool) -> Learned | None:
-    """Return a proposal that is not in `seen` yet, and note it there."""
-    if prompt is None or prompt.instruction in seen:
-        return None
-    seen.add(prompt.instruction)
-    return prompt
