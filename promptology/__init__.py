@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
     from promptology.methods.search.opro import OPRO
+    from promptology.methods.search.promptagent import PromptAgent
     from promptology.methods.search.protegi import ProTeGi
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
@@ -77,6 +78,7 @@ _HOME = {
     "promptology.methods.search.manual": ("Manual",),
     "promptology.methods.search.opro": ("OPRO",),
     "promptology.methods.search.protegi": ("ProTeGi",),
+    "promptology.methods.search.promptagent": ("PromptAgent",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -122,6 +124,7 @@ __all__ = [
     "PTuning",
     "PrefixTuning",
     "ProTeGi",
+    "PromptAgent",
     "PromptTuning",
     "PromptologyError",
     "RandomSearch",

@@ -1,4 +1,4 @@
-"""The pool of a search: what was tried, what was refused and why, so that no proposer buys the same prompt twice."""
+"""The pool of a search: what was tried and what came of it, so that no proposer buys the same prompt twice."""
 
 from __future__ import annotations
 
@@ -27,29 +27,25 @@ class Pool(Collection[str]):
 
     def __init__(self, texts: Iterable[str] = (), near: float = 1.0) -> None:
         self.near = near
-        self.refused: dict[str, str] = {}
-        """Texts that were refused, with the reason."""
         self._texts: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._counts: list[Counter[str]] = []
         for text in texts:
             self.add(text)
 
-    def add(self, text: str) -> None:
-        """Note that a prompt was tried."""
+    def add(self, text: str, note: str = "") -> None:
+        """Note that a prompt was tried, and in a few words what came of it ("it scored 40 of 100")."""
         key = words(text) or normal(text)
+        if note:
+            self._notes[key] = note
         if key not in self._texts:
             self._texts[key] = text
             if self.near < 1:
                 self._counts.append(Counter(key.split()))
 
-    def refuse(self, text: str, reason: str) -> None:
-        """Note that a prompt was tried and refused."""
-        self.add(text)
-        self.refused[text] = reason
-
-    def failures(self, most: int) -> list[tuple[str, str]]:
-        """Return the texts that were refused last, with the reasons, the latest last."""
-        return list(self.refused.items())[-most:] if most else []
+    def note(self, text: str) -> str:
+        """Return what came of a prompt with these words, empty where nothing is known."""
+        return self._notes.get(words(text) or normal(text), "")
 
     def __contains__(self, text: object) -> bool:
         if not isinstance(text, str):

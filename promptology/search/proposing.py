@@ -83,7 +83,8 @@ def _read(
     if lost:
         return None, "it must keep " + ", ".join("{" + name + "}" for name in lost) + ", where the input is put in."
     if prompt in tried or (not again and normal(prompt) == normal(parent.instruction)):
-        return None, "it repeats a prompt that was tried before."
+        note = tried.note(prompt) if isinstance(tried, Pool) else ""
+        return None, f"it repeats a prompt that was tried before{f'; {note}' if note else ''}."
     candidate = parent.with_instruction(prompt)
     if not run.fits(candidate):
         length = run.model().length(candidate).tokens

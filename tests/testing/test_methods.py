@@ -20,6 +20,7 @@ SMALL = {
         **{"rounds": 2, "beam": 2, "minibatch": 6, "gradients": 1, "errors": 2, "paraphrases": 1, "children": 3},
         **{"pulls": 2, "arms": 4, "block": 5},
     },
+    "promptagent": {"prompts": 8, "items": 8},
     "random-search": {"candidates": 3, "shots": 2, "items": 8},
     "spo": {"rounds": 6},
     "prompt-tuning": TRAINED,

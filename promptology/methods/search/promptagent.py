@@ -234,11 +234,11 @@ class Planner:
                 self.tried.add(prompt.instruction)
                 new.append(prompt)
         rewards = [float(mean) for mean in score(self.run, new, self.S).means]
-        added = [
-            self.tree.add(node, prompt, reward)
-            for prompt, reward in zip(new, rewards, strict=True)
-            if not isnan(reward)
-        ]
+        added: list[State] = []
+        for prompt, reward in zip(new, rewards, strict=True):
+            if not isnan(reward):
+                self.tried.add(prompt.instruction, f"it scored {round(100 * reward)} of 100")
+                added.append(self.tree.add(node, prompt, reward))
         self.idle = 0 if added else self.idle + 1
         best = self.tree.ranked()[0]
         self.run.keep(best.state)
