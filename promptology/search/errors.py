@@ -22,6 +22,7 @@ from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import frame, input_text
 from promptology.run.engine import Run
+from promptology.search.planning import error_pool
 from promptology.search.proposing import propose
 
 FEEDBACK = """Current prompt:
@@ -92,12 +93,12 @@ class Report(NamedTuple):
 
 
 def error_items(run: Run, apart: Sequence[Item] = ()) -> tuple[Item, ...]:
-    """Return the labelled training items outside `apart`, on which a search may look for errors.
+    """Return the items of `planning.error_pool` outside `apart`, on which a search may look for errors.
 
     Where all of them lie in `apart`, they are returned with a piece of advice in the log: rewards are then optimistic.
     Raises UsageError where there are none.
     """
-    items = tuple(i for i in run.task.train if i.labelled)
+    items = error_pool(run.task)
     if not items:
         raise UsageError(f"task {run.task.name!r} has no labelled training items in which to look for errors")
     ids = {i.id for i in apart}

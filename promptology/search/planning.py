@@ -57,6 +57,14 @@ def fresh_pool(task: Task) -> tuple[Item, ...]:
     return (*task.unlabeled, *task.validation)
 
 
+def error_pool(task: Task) -> tuple[Item, ...]:
+    """Return the items that may show errors: labelled training items, or, where a judge needs no labels, inputs."""
+    labelled = tuple(i for i in task.train if i.labelled)
+    if labelled or getattr(task.metric, "labels", True):
+        return labelled
+    return (*task.unlabeled, *task.train)
+
+
 def plain_start(task: Task) -> Learned:
     """Return the start of a model that generates."""
     return start_from(task.signature, ("generates",))

@@ -38,7 +38,7 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.errors import Answered, batches, cases, error_items, examine
 from promptology.search.pareto import Population, contested, draw
-from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
+from promptology.search.planning import PROPOSAL, divided, error_pool, estimated, plain_start, scores
 from promptology.search.pool import Pool
 from promptology.search.proposing import propose
 from promptology.search.rescoring import apart, rescore
@@ -108,7 +108,7 @@ class GEPA:
     def plan(self, task: Task) -> Cost:
         """Return the cost of learning where every third proposal is accepted; a round always has a proposal."""
         V, fresh = divided(task, self.items, self.fresh)
-        train = [i for i in task.train if i.labelled]
+        train = error_pool(task)
         D = min(self.minibatch, len(train))
         one = 2 * D + V / 3
         # The last round that does not fit leaves half of its cost on average.
@@ -130,7 +130,7 @@ class GEPA:
     def fit(self, run: Run) -> Learned:
         """Return the member with the best mean, confirmed on items kept out of the search."""
         V, fresh = apart(run, self.items, self.fresh)
-        train = error_items(run, V)
+        train = error_items(run, [*V, *fresh])
         minibatches = batches(run, train, self.minibatch)
         round_at_most = 2 * min(self.minibatch, len(train)) + len(V)
         if self.metric_calls < len(V) + 3 * round_at_most:

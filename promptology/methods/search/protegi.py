@@ -36,7 +36,7 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.bandit import ucb_rank
 from promptology.search.errors import FEEDBACK, REVISE, Report, batches, error_items, examine, feedback, revise
-from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
+from promptology.search.planning import PROPOSAL, divided, error_pool, estimated, plain_start, scores
 from promptology.search.pool import Pool
 from promptology.search.proposing import propose
 from promptology.search.rescoring import apart, rescore
@@ -94,7 +94,7 @@ class ProTeGi:
     def plan(self, task: Task) -> Cost:
         """Return the cost of learning where every request brings a new prompt and no mini-batch is free of errors."""
         S, fresh = divided(task, self.pulls * self.block, self.block)
-        train = [i for i in task.train if i.labelled]
+        train = error_pool(task)
         born = min(self.children, self.gradients + self.paraphrases * (self.gradients + 1))
         parents, expanded, scored, known = 1, 0, 0.0, 0.0
         for _ in range(self.rounds):
@@ -120,7 +120,7 @@ class ProTeGi:
     def fit(self, run: Run) -> Learned:
         """Return the best instruction of the last beam, confirmed on items kept out of the search."""
         S, fresh = apart(run, self.pulls * self.block, self.block)
-        minibatches = batches(run, error_items(run, S), self.minibatch)
+        minibatches = batches(run, error_items(run, [*S, *fresh]), self.minibatch)
         B, scored = [run.start], Pool([run.start.instruction])
         for t in run.track(range(1, self.rounds + 1), "rounds"):
             children = self.expand(run, B, next(minibatches), scored, t)

@@ -223,6 +223,31 @@ def test_a_small_budget_is_told_and_an_optimizer_without_ideas_is_an_error():
             fit(Scripted(cycle([said])))
 
 
+def test_a_judge_needs_no_labels_and_its_words_are_the_feedback():
+    notes = pt.Task(
+        unlabeled=[f"notes {n}" for n in range(30)],
+        test=["x"],
+        metric="judge",
+        signature=pt.Signature(instruction="Write."),
+    )
+    asked = []
+
+    def writer(prompt):
+        if ASKED["reflect"] in prompt:
+            asked.append(prompt)
+            return f"<prompt>Write at length {len(asked)}.</prompt>"
+        return "Long." if "at length" in prompt else "Short."
+
+    def judge(prompt):
+        return "Fine. <grade>5</grade>" if "Long." in prompt else "It is too short. <grade>2</grade>"
+
+    result = pt.fit(notes, writer, pt.GEPA(**SMALL), helpers={"judge": judge}, cache=False)
+    assert result.learned.instruction == "Write at length 1."
+    request = asked[0]
+    assert len(re.findall(r"^Note \d: Graded 2 of 5\. It is too short\.$", request, re.M)) == 3
+    assert "Right answer" not in request
+
+
 def test_training_items_are_needed():
     bare = pt.Task([], TASK.validation, TASK.open_test(), signature=TASK.signature)
     with pytest.raises(UsageError, match="no labelled training items"):
