@@ -132,7 +132,8 @@ def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tup
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
     raise UsageError(
-        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND or a bundled task ({there})"
+        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND, simulated:WORLD or a "
+        f"bundled task ({there})"
     )
 
 

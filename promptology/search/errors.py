@@ -184,7 +184,8 @@ def revise(
     requests = [request for r, why in zip(reports, reasons, strict=True) for request in [_ask(run, r, why, trajectory)]]
     repeated = [request for request in requests for _ in range(samples)]
     parents = [r.prompt for r in reports for _ in range(samples)]
-    return propose(run, repeated, parents, temperature=temperature, known=known) if repeated else []
+    led = [f"{cases(run, r.shown)}\n\n{why}" for r, why in zip(reports, reasons, strict=True) for _ in range(samples)]
+    return propose(run, repeated, parents, temperature=temperature, known=known, why=led) if repeated else []
 
 
 def _ask(run: Run, report: Report, reasons: str, trajectory: Sequence[Learned]) -> str:

@@ -31,13 +31,14 @@ def propose(
     known: Collection[str] = (),
     keep: Callable[[str], bool] | None = None,
     tag: str = "prompt",
+    why: Sequence[str] = (),
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
     `parent`: one for all requests, or one for each. A proposal is usable when it is not empty, keeps the parent's input
     placeholders, is no longer than the run allows and neither its parent nor in `known` (texts, or a `Pool`). Each
     request is a fresh sample. A method that drops proposals instead of asking again gives `keep`: it gets the text of
-    each usable one in turn, and decides in place of `known`.
+    each usable one in turn, and decides in place of `known`. `why`: for each request what led to it, for the lineage.
     """
     parents = [parent] * len(requests) if isinstance(parent, Learned) else list(parent)
     tried: Collection[str] = () if keep else known if isinstance(known, Pool) else Pool(known)
@@ -58,9 +59,9 @@ def propose(
             run.tally["too long"] += reason.startswith(TOO_LONG)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
-    for candidate, origin in zip(candidates, parents, strict=True):
+    for candidate, origin, reason in zip(candidates, parents, why or [""] * len(parents), strict=True):
         if candidate is not None:
-            run.lineage.born(candidate, origin)
+            run.lineage.born(candidate, origin, reason)
     unanswered = sum(text is None for text in texts)
     run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil, isnan
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
@@ -39,10 +39,8 @@ from promptology.search.errors import FEEDBACK, REVISE, batches, error_items, ex
 from promptology.search.planning import (
     PROPOSAL,
     answer_tokens,
-    answers,
     estimated,
     fresh_after,
-    grades,
     labelled_selection,
     plain_start,
     scores,
@@ -129,18 +127,16 @@ class PromptAgent:
         new = self.most - 1
         looks = ceil(new / self.samples)
         finals = min(self.finalists, 1 + new)
-        graded = scores(task, items * (1 + new) + (finals * fresh if finals > 1 else 0))
-        looked = answers(task, looks * self.batch).plus(grades(task, looks * self.batch))
+        answered = items * (1 + new) + looks * self.batch + (finals * fresh if finals > 1 else 0)
         shown = plain_start(task).instruction + "x" * 4 * self.batch * (20 + 2 * answer_tokens(task))
         asked = estimated(looks, [FEEDBACK + shown], PROPOSAL).plus(estimated(new, [REVISE + shown], PROPOSAL))
-        return graded.plus(looked).plus(asked)
+        return scores(task, answered).plus(asked)
 
     def fit(self, run: Run) -> Learned:
         """Return the prompt with the best reward, confirmed on fresh items."""
         planner = Planner(self, run)
-        {"mcts": self.plan_ahead, "greedy": self.climb, "beam": self.beam, "monte-carlo": self.sample}[self.search](
-            planner
-        )
+        arms = {"mcts": self.plan_ahead, "greedy": self.climb, "beam": self.beam, "monte-carlo": self.sample}
+        arms[self.search](planner)
         if planner.idle >= self.patience:
             run.log("advice", text="the optimizer brought no new prompt any more: the search ended early")
         ranked = planner.tree.ranked() if self.output == "node" else planner.tree.best_path()
@@ -210,20 +206,12 @@ class Planner:
         if looks < 1:
             return []
         drawn = list(islice(self.batches, looks))
-        answered = iter(examine(run, node.state, [item for batch in drawn for item in batch]))
-        reports = [report_on(node.state, list(islice(answered, len(batch)))) for batch in drawn]
+        answered = {a.item.id: a for a in examine(run, node.state, [item for batch in drawn for item in batch])}
+        reports = [report_on(node.state, [answered[i.id] for i in batch if i.id in answered]) for batch in drawn]
         shown = [r for r in reports if r is not None]
         reasons = feedback(run, shown, temperature=method.temperature)
-        line = [n.state for n in node.line[:-1]]
-        proposed = revise(
-            run,
-            shown,
-            reasons,
-            trajectory=line,
-            known=self.tried,
-            samples=method.samples,
-            temperature=method.temperature,
-        )
+        how: dict[str, Any] = {"known": self.tried, "samples": method.samples, "temperature": method.temperature}
+        proposed = revise(run, shown, reasons, trajectory=[n.state for n in node.line[:-1]], **how)
         return self.grow(node, [p for p in proposed if p is not None][: self.left])
 
     def grow(self, node: State, proposed: list[Learned]) -> list[State]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import count, pairwise
+from dataclasses import replace
+from itertools import count, islice, pairwise
 
 import pytest
 
@@ -13,6 +14,7 @@ from promptology.claims.measuring import run_of
 from promptology.data.parcels import parcels_task
 from promptology.methods.search.promptagent import Planner, PromptAgent
 from promptology.models.simulated import SimulatedChat
+from promptology.search.errors import batches
 
 
 def rows(numbers):
@@ -180,6 +182,25 @@ def test_an_optimizer_that_brings_nothing_new_ends_the_search(arm, reply):
     assert found.instruction == "Odd or even? skill 2 ."
     assert len(run.lineage.to_json(found)["nodes"]) <= 2
     assert run.meter.charged.calls < 1000
+
+
+def test_answers_that_never_come_are_missing_from_their_own_mini_batch_alone():
+    class Silent(Scripted):
+        def generate(self, requests, attempts=1):
+            for n, outcome in super().generate(requests, attempts):
+                number = requests[n].messages[-1][1].rstrip().split()[-1]
+                gone = number.isdigit() and int(number) < 200 and int(number) % 4 == 0
+                yield n, pt.Failure("gone", transient=False) if gone else outcome
+
+    model = Silent(lambda n: 2)
+    run = run_of(TASK, {"model": model, "optimizer": model}, 0)
+    run.meter.limits = replace(run.meter.limits, missing=1.0)
+    planner = Planner(PromptAgent(prompts=7), run)
+    drawn = list(islice(batches(run, TASK.train, 5), 6))
+    PromptAgent(prompts=7).plan_ahead(planner)
+    shown = [re.findall(r"number (\d+)", text) for kind, text in model.asked if kind == "feedback"]
+    numbers = [[item.inputs["text"].split()[1] for item in batch] for batch in drawn]
+    assert shown == [[n for n in some if int(n) % 4 and int(n) % 10 >= 2] for some in numbers]
 
 
 def test_three_validation_items_are_enough():
