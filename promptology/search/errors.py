@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from promptology.data.items import Item
+from promptology.data.scoring import feedback_of
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
 from promptology.predict.judging import referee
@@ -21,6 +22,7 @@ from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import frame, input_text
 from promptology.run.engine import Run
+from promptology.search.planning import error_pool
 from promptology.search.proposing import propose
 
 FEEDBACK = """Current prompt:
@@ -91,12 +93,12 @@ class Report(NamedTuple):
 
 
 def error_items(run: Run, apart: Sequence[Item] = ()) -> tuple[Item, ...]:
-    """Return the labelled training items outside `apart`, on which a search may look for errors.
+    """Return the items of `planning.error_pool` outside `apart`, on which a search may look for errors.
 
     Where all of them lie in `apart`, they are returned with a piece of advice in the log: rewards are then optimistic.
     Raises UsageError where there are none.
     """
-    items = tuple(i for i in run.task.train if i.labelled)
+    items = error_pool(run.task)
     if not items:
         raise UsageError(f"task {run.task.name!r} has no labelled training items in which to look for errors")
     ids = {i.id for i in apart}
@@ -136,7 +138,7 @@ def examine(run: Run, prompt: Learned, items: Sequence[Item]) -> list[Answered]:
         if not missing:
             score = metric.item(output, item.target)
             shown = "(could not be read)" if read is None else answer_text(read, signature, item.inputs)
-            note = str(told(output, item.target)) if told else ""
+            note = feedback_of(metric, output, item.target) if told or 0 < score < 1 else ""
             found.append(Answered(item, shown if said is None else str(said), shown, score, note))
     return found
 

@@ -32,12 +32,11 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.crossing import REWORD, reword
 from promptology.search.demonstrations import as_examples, labelled_train
-from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
 from promptology.search.pool import Pool
 from promptology.search.proposing import distinct, propose
 from promptology.search.ranking import Scored, best, scored
-from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import selection_items
+from promptology.search.rescoring import apart, rescore
 
 INDUCE = """An assistant was given one instruction. By following it, the assistant wrote the right output for each of these inputs.
 
@@ -84,18 +83,16 @@ class APE:
 
     def plan(self, task: Task) -> Cost:
         """Return the cost of learning where the optimizer has something new to say to the end."""
-        items = min(self.items, len(labelled_selection(task)))
-        fresh = min(self.items, fresh_after(task, items))
+        items, fresh = divided(task, self.items, self.items if self.finalists > 1 else 0)
         induced, reworded = self.subsets * self.samples, self.rounds * self.samples
         finals = min(self.finalists, 1 + induced + reworded)
-        graded = scores(task, items * (1 + induced + reworded) + (finals * fresh if finals > 1 else 0))
+        graded = scores(task, items * (1 + induced + reworded) + finals * fresh)
         asked = estimated(induced, [request(task, labelled_train(task)[: self.demos])], PROPOSAL)
         return graded.plus(asked).plus(estimated(reworded, [REWORD + plain_start(task).instruction], PROPOSAL))
 
     def fit(self, run: Run) -> Learned:
         """Return the instruction with the best score, confirmed on fresh items."""
-        pool = selection_items(run)
-        S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
+        S, fresh = apart(run, self.items, self.items if self.finalists > 1 else 0)
         train = labelled_train(run.task)
         U = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
         seen = Pool([run.start.instruction])
@@ -118,7 +115,7 @@ class APE:
                 "draw", t=t + 1, kind="examples" if t < self.subsets else "paraphrases", new=len(new), best=top.score
             )
         finalists = [h.prompt for h in best(U, self.finalists)]
-        return rescore(run, finalists, fresh_items(run, S, self.items)).best
+        return rescore(run, finalists, fresh).best
 
 
 def request(task: Task, items: Sequence[Item]) -> str:

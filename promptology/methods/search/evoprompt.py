@@ -34,11 +34,11 @@ from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.crossing import CROSS, DIFFER, REWORD, Difference, cross, differ, reword
-from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
 from promptology.search.pool import Pool
 from promptology.search.ranking import Scored, best, scored
-from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import score, selection_items
+from promptology.search.rescoring import apart, rescore
+from promptology.search.scoring import score
 
 Make = Callable[[Sequence[int]], list[Learned | None]]
 """Returns one proposal for each of these places, which may be known already or missing."""
@@ -80,11 +80,10 @@ class EvoPrompt:
 
     def plan(self, task: Task) -> Cost:
         """Return the cost of learning where every child is a new instruction."""
-        items = min(self.items, len(labelled_selection(task)))
-        fresh = min(self.items, fresh_after(task, items))
+        items, fresh = divided(task, self.items, self.items if self.finalists > 1 else 0)
         children = self.population * self.generations
         finals = min(self.finalists, self.population)
-        graded = scores(task, items * (self.population + children) + (finals * fresh if finals > 1 else 0))
+        graded = scores(task, items * (self.population + children) + finals * fresh)
         start = plain_start(task).instruction
         asked = CROSS + 2 * start if self.variant == "ga" else DIFFER + 4 * start
         first = estimated(self.population - 1, [REWORD + start], PROPOSAL)
@@ -92,8 +91,7 @@ class EvoPrompt:
 
     def fit(self, run: Run) -> Learned:
         """Return the instruction with the best score, confirmed on fresh items."""
-        pool = selection_items(run)
-        S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
+        S, fresh = apart(run, self.items, self.items if self.finalists > 1 else 0)
         tried = Pool([run.start.instruction])
 
         def make(places: Sequence[int]) -> list[Learned | None]:
@@ -113,7 +111,7 @@ class EvoPrompt:
                 run.log("advice", text=f"the optimizer only repeated itself: the search ended in generation {t}")
                 break
         finalists = [h.prompt for h in best(P, self.finalists)]
-        return rescore(run, finalists, fresh_items(run, S, self.items)).best
+        return rescore(run, finalists, fresh).best
 
     def genetic(
         self, run: Run, P: Sequence[Scored], S: Sequence[Item], tried: Pool, rng: np.random.Generator

@@ -43,17 +43,9 @@ from promptology.search.demonstrations import (
     labelled_train,
     shortened,
 )
-from promptology.search.planning import (
-    PROPOSAL,
-    estimated,
-    fresh_after,
-    labelled_selection,
-    plain_start,
-    scores,
-)
+from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
 from promptology.search.proposing import distinct, propose
-from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import selection_items
+from promptology.search.rescoring import apart, rescore
 from promptology.search.tpe import TPE
 
 LOOK = """These are inputs of a task and their right outputs.
@@ -142,16 +134,15 @@ class MIPRO:
     def plan(self, task: Task) -> Cost:
         """Return the cost of learning where every trial brings a new combination."""
         train = labelled_train(task)
-        whole = min(self.items, len(labelled_selection(task)))
+        whole, fresh = divided(task, self.items, self.items if self.finalists > 1 else 0)
         part = min(self.minibatch, whole)
         sets = self.candidates if self.shots else 1
         every = whole * self.instructions * sets
         calls = min(every, whole + part * self.total + (whole - part) * (self.total // self.full_every))
-        fresh = min(self.items, fresh_after(task, whole))
         # A combination is scored on all of V when its turn comes, or bit by bit.
         complete = max(self.total // self.full_every, self.total * part // whole)
         finals = min(self.finalists, 1 + complete, self.instructions * sets)
-        graded = scores(task, calls + (finals * fresh if finals > 1 else 0), shots=self.shots // 2)
+        graded = scores(task, calls + finals * fresh, shots=self.shots // 2)
         examples = examples_block(as_examples(train[:LOOKED_AT], task.signature), task.signature)
         cost = graded.plus(scores(task, min(len(train), self.candidates * self.shots)))
         cost = cost.plus(estimated(1, [LOOK + examples], PROPOSAL))
@@ -162,8 +153,7 @@ class MIPRO:
     def fit(self, run: Run) -> Learned:
         """Return the combination with the best score on all of V, confirmed on fresh items."""
         require("optuna", "optuna", "method mipro")
-        pool = selection_items(run)
-        V = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
+        V, fresh = apart(run, self.items, self.items if self.finalists > 1 else 0)
         D = demonstration_sets(run, self.candidates, self.shots) if self.shots else [None]
         P = [run.start, *self.propose(run, D)]
         board = Board(run, {(i, d): combined(run, P[i], D[d]) for i, d in product(range(len(P)), range(len(D)))}, V)
@@ -182,7 +172,7 @@ class MIPRO:
             run.keep(top.prompt)
             run.log("trial", t=t, instruction=tried[0], demonstrations=tried[1], score=value, best=top.score)
         finalists = [h.prompt for h in board.full(self.finalists)]
-        return rescore(run, finalists, fresh_items(run, V, self.items)).best
+        return rescore(run, finalists, fresh).best
 
     def propose(self, run: Run, D: Sequence[Demonstrations | None]) -> list[Learned]:
         """Return new instructions, each grounded on what the data look like, one of the sets, and a tip."""

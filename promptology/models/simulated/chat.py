@@ -100,7 +100,7 @@ class SimulatedChat:
             return fill_form(text, prompt=self._induce(text, rng), thought="The outputs have something in common.")
         if skill in ("rewrite", "paraphrase"):
             prompt = current_prompt(text, self._sentences())
-            changed = self._paraphrase(prompt, rng) if skill == "paraphrase" else self._rewrite(prompt, text, rng)
+            changed = self._paraphrase(prompt, rng) if skill == "paraphrase" else self._rewrite(prompt, rng, text)
             return fill_form(text, prompt=changed, thought="One point is not asked for clearly enough.")
         if skill == "criticise":
             if isinstance(self.world, ParcelWorld):
@@ -235,8 +235,11 @@ class SimulatedChat:
             right += label.casefold() in region[at + len(known) : end].casefold()
         return float(right)
 
-    def _rewrite(self, prompt: str, text: str, rng: np.random.Generator) -> str:
-        """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature."""
+    def _rewrite(self, prompt: str, rng: np.random.Generator, text: str = "") -> str:
+        """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature.
+
+        In a world of rules, errors that `text` shows are what can be mended.
+        """
         if isinstance(self.world, ParcelWorld):
             changed = self.world.rewritten(prompt, self.world.errors(text), rng, self.rewrite)
             return self._paraphrase(prompt, rng) if changed == prompt else changed
@@ -255,7 +258,7 @@ class SimulatedChat:
         """Return the plain prompt with one to three sentences more, each as good as a rewriter's."""
         prompt = self.world.start
         for _ in range(1 + int(rng.integers(3))):
-            prompt = self._rewrite(prompt, text, rng)
+            prompt = self._rewrite(prompt, rng, text)
         return prompt
 
     def _paraphrase(self, prompt: str, rng: np.random.Generator) -> str:

@@ -42,7 +42,9 @@ def test_defaults_are_the_papers():
     rows = [(f"v {n}", "a" if n % 2 else "b") for n in range(400)]
     large = pt.Task(rows[:10], rows[:200], rows[:4])
     # The card: about 110 optimizer calls and 110 times the items of a score.
-    assert method.plan(large).calls == 9 + 100 + 110 * 200
+    assert pt.EvoPrompt(finalists=1).plan(large).calls == 9 + 100 + 110 * 200
+    # A third of 200 items is kept for the three finalists.
+    assert method.plan(large).calls == 9 + 100 + 110 * 134 + 3 * 66
     assert pt.EvoPrompt("ga", items=50, finalists=1).plan(large).calls == 109 + 5500
 
 
