@@ -14,7 +14,8 @@ metric (the paper's execution accuracy), which any model allows; its other score
 needs log-probabilities of given text. The start is one of the candidates, so that what is found is not worse. A subset
 is scored before the next one is asked for, so that a budget that ends has a best so far. Texts that came before are
 neither asked for again nor scored again, so that a model that says the same often costs less than planned. The best few
-are scored again on validation items that the search never saw, against the winner's curse, and those scores choose.
+are scored again on items that the search never saw (a third of the validation split is kept for them), against the
+winner's curse, and those scores choose.
 """
 
 from __future__ import annotations

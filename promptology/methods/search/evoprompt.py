@@ -15,8 +15,8 @@ parents are different prompts; scores that are all zero give every prompt the sa
 their sum), and a score below zero is counted from the lowest one. A child that repeats any earlier prompt is made
 again, of parents or donors newly drawn, so that the population never fills with copies and the cost is known
 beforehand; where that brings nothing, the generation makes do with fewer. The paper's further prompts by hand are not
-there: the first population is the start and paraphrases of it. The best few are scored again on validation items that
-the search never saw, against the winner's curse (the paper tests its three best), and those scores choose.
+there: the first population is the start and paraphrases of it. The best few are scored again on items that the search
+never saw (a third of the validation split is kept for them), against the winner's curse, and those scores choose.
 """
 
 from __future__ import annotations

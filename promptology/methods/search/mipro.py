@@ -14,8 +14,8 @@ N, |V| and trials are 6, 100, 10 (light), 12, 300, 18 (medium) or 18, 1000, 27 (
 ours: a mini-batch is the next |B| items of V that the combination was not scored on, in one order for all, so that
 combinations are compared on the same items (DSPy draws items at random) and scores add up instead of being paid twice;
 a combination that was scored on all of V is not tried again; one call looks at the data (DSPy: up to 10). The first 10
-trials are drawn at random, Optuna's default: a light run is a random search. The best few are scored again on fresh
-validation items, against the winner's curse, and those scores choose.
+trials are drawn at random, Optuna's default: a light run is a random search. The best few are scored again on items
+that the search never saw (a third of the validation split is kept for them), and those scores choose.
 """
 
 from __future__ import annotations
