@@ -39,10 +39,16 @@ if TYPE_CHECKING:
     from promptology.data.task import Task
     from promptology.errors import PromptologyError
     from promptology.methods.registry import method
+    from promptology.methods.search.ape import APE
+    from promptology.methods.search.evoprompt import EvoPrompt
     from promptology.methods.search.few_shot import FewShot
+    from promptology.methods.search.gepa import GEPA
     from promptology.methods.search.knn_demos import KNNDemos
     from promptology.methods.search.manual import Manual
+    from promptology.methods.search.mipro import MIPRO
     from promptology.methods.search.opro import OPRO
+    from promptology.methods.search.promptagent import PromptAgent
+    from promptology.methods.search.protegi import ProTeGi
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
@@ -69,10 +75,16 @@ _HOME = {
     "promptology.data.task": ("Task",),
     "promptology.errors": ("PromptologyError",),
     "promptology.methods.registry": ("method",),
+    "promptology.methods.search.ape": ("APE",),
+    "promptology.methods.search.evoprompt": ("EvoPrompt",),
     "promptology.methods.search.few_shot": ("FewShot",),
+    "promptology.methods.search.gepa": ("GEPA",),
     "promptology.methods.search.knn_demos": ("KNNDemos",),
     "promptology.methods.search.manual": ("Manual",),
+    "promptology.methods.search.mipro": ("MIPRO",),
     "promptology.methods.search.opro": ("OPRO",),
+    "promptology.methods.search.protegi": ("ProTeGi",),
+    "promptology.methods.search.promptagent": ("PromptAgent",),
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
@@ -91,6 +103,9 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "APE",
+    "GEPA",
+    "MIPRO",
     "OPRO",
     "PTEC",
     "SPO",
@@ -101,6 +116,7 @@ __all__ = [
     "Embeds",
     "Evaluation",
     "Evaluations",
+    "EvoPrompt",
     "Failure",
     "FewShot",
     "Field",
@@ -116,6 +132,8 @@ __all__ = [
     "Manual",
     "PTuning",
     "PrefixTuning",
+    "ProTeGi",
+    "PromptAgent",
     "PromptTuning",
     "PromptologyError",
     "RandomSearch",

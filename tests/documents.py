@@ -97,7 +97,7 @@ def hostile_document():
     start, texts = prompt(task, "start " + HOSTILE[0]), [prompt(task, text) for text in HOSTILE]
     lineage = Lineage(start)
     for k, text in enumerate(texts):
-        lineage.born(text, texts[k - 1] if k else start)
+        lineage.born(text, texts[k - 1] if k else start, HOSTILE[-1 - k])
         lineage.scored(text, [k / 10])
     lineage.kept(texts[5], COST)
     history = [

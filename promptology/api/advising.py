@@ -25,7 +25,7 @@ from promptology.models.opening import model as open_model
 PLAIN, PROBE = "manual", "linear-probe"
 DISAGREEMENT = 0.15
 """Share of items on which two prompts are taken to score differently, until they have been measured."""
-UNITS = ("steps", "rounds", "candidates")
+UNITS = ("steps", "subsets", "generations", "rounds", "candidates", "prompts", "metric_calls")
 """Settings that say how long a method goes on; a budget that covers a part of its plan buys that part of them."""
 MEASURED, TRAINED = 100, 1000
 """Validation and training items that `measure` uses at most."""
@@ -164,7 +164,7 @@ def _bought(planned: Mapping[str, Any]) -> str:
     if unit is None:
         return ""
     whole = planned["settings"][unit]
-    return f"{max(0, math.floor(planned['affordable'] * whole))} of {whole} {unit}"
+    return f"{max(0, math.floor(planned['affordable'] * whole))} of {whole} {unit.replace('_', ' ')}"
 
 
 def _too_small(planned: Mapping[str, Any]) -> str | None:

@@ -39,8 +39,9 @@ class Common:
             "-t",
             metavar="FILE|FOLDER|NAME|hf:NAME|wordland:KIND",
             help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a bundled task, hf:NAME[:CONFIG] or "
-            "hf:FOLDER for what the datasets library loads, or wordland:KIND[?seed=0&train=200&test=500], a task made "
-            "up on the spot (`promptology zoo list` names the kinds).",
+            "hf:FOLDER for what the datasets library loads, or a task made up on the spot: "
+            "wordland:KIND[?seed=0&train=200&test=500] (`promptology zoo list` names the kinds), simulated:trap or "
+            "simulated:chain (for the simulated models of these names).",
         ),
     ]
     model: Annotated[

@@ -44,7 +44,7 @@ def wordland_task(source: str, name: str | None = None, metric: Any = None) -> T
         near = difflib.get_close_matches(kind_name, KINDS, 1, 0.5)
         hint = f"did you mean {WORDLAND + near[0]!r}? " if near else ""
         raise UsageError(f"unknown task {source!r}: {hint}kinds of Wordland are {', '.join(KINDS)}")
-    asked = _parameters(source, rest) if mark else {}
+    asked = parameters(source, rest) if mark else {}
     seed = asked.pop("seed", 0)
     return kind_task(KINDS[kind_name], seed, {**SIZES, **asked}, name or WORDLAND + kind_name, metric)
 
@@ -80,7 +80,7 @@ def kind_task(kind: Kind, seed: int, sizes: Mapping[str, int], name: str = "", m
     )
 
 
-def _parameters(source: str, text: str) -> dict[str, int]:
+def parameters(source: str, text: str) -> dict[str, int]:
     """Return the parameters behind the question mark; raises UsageError for one that cannot be read."""
     known = ("seed", *SIZES)
     try:

@@ -34,10 +34,14 @@ _GRADE = re.compile(r"<\s*grade\s*>(.*?)<\s*/\s*grade\s*>", re.I | re.S)
 
 
 class Graded(NamedTuple):
-    """An answer with the judge's score of it, which stands in the answer's place when figures are made."""
+    """An answer with the judge's score of it, which stands in the answer's place when figures are made.
+
+    `why`: what the judge wrote before its grade.
+    """
 
     output: Any
     score: float
+    why: str = ""
 
 
 class JudgeMetric(ByItem):
@@ -85,7 +89,7 @@ class JudgeMetric(ByItem):
     def graded(self, output: Any, reply: str | None) -> Graded | None:
         """Return the answer with its score, None where the reply is missing or holds no readable grade."""
         grade = None if reply is None else read_grade(reply)
-        return None if grade is None else Graded(output, (grade - 1) / 4)
+        return None if grade is None else Graded(output, (grade - 1) / 4, _reason(reply or ""))
 
     def item(self, prediction: Any, target: Any) -> float:
         """Return the score that the judge gave; 0 for an unparsable answer."""
@@ -97,10 +101,23 @@ class JudgeMetric(ByItem):
             )
         return prediction.score
 
+    def feedback(self, prediction: Any, target: Any) -> str:
+        """Return the grade and why the judge gave it."""
+        if prediction is None:
+            return "The answer could not be read."
+        grade = f"Graded {1 + 4 * self.item(prediction, target):g} of 5."
+        return f"{grade} {prediction.why}".rstrip()
+
 
 def defused(text: str) -> str:
     """Return data in which none of the rubric's own tags can open or close, echoed by the judge or not."""
     return _TAGS.sub("‹", text)
+
+
+def _reason(reply: str) -> str:
+    """Return what stands before the last grade of a reply, on one line."""
+    found = [m.start() for m in _GRADE.finditer(reply)]
+    return " ".join(defused(reply[: found[-1]] if found else "").split())
 
 
 def read_grade(reply: str) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.metrics import ExactMatch, TokenF1
-from promptology.data.scoring import ByItem, normalise, ratio, set_f1, times
+from promptology.data.scoring import ByItem, class_feedback, normalise, ratio, set_f1, times
 
 
 class Jaccard(ByItem):
@@ -26,6 +26,10 @@ class Jaccard(ByItem):
             return 0.0
         said, real = (set(v) if isinstance(v, tuple) else {v} for v in (prediction, target))
         return len(said & real) / len(said | real) if said or real else 1.0
+
+    def feedback(self, prediction: Any, target: Any) -> str:
+        """Return what was said and what is right."""
+        return class_feedback(prediction, target)
 
 
 class SpanF1:

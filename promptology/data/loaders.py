@@ -12,6 +12,7 @@ from promptology.data.columns import choose_columns, make_items
 from promptology.data.files import ALIASES, HUB, SUFFIXES, Table, read_rows, read_splits, read_table, table_of
 from promptology.data.generated import WORDLAND, wordland_task
 from promptology.data.items import ClassLabel, Field, Item, Signature
+from promptology.data.parcels import SIMULATED, parcels_task
 from promptology.data.signatures import make_signature, read_kind
 from promptology.data.splits import DEFAULT_SHARES, hold_out
 from promptology.data.task import SPLITS, Task
@@ -46,9 +47,10 @@ def load_task(
     """Load a task.
 
     `source`: a CSV, TSV, JSON, JSONL or Parquet file; a folder with train, validation, test, unlabeled files;
-    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; "wordland:KIND",
-    made up on the spot (parameters: `promptology.data.generated.wordland_task`); or rows (mappings, (input, label)
-    pairs, items, a pandas DataFrame), or a mapping of splits to rows. `text`: input columns; `label`: label column, ""
+    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; "wordland:KIND"
+    or "simulated:WORLD", made up on the spot (parameters: `promptology.data.generated.wordland_task` and
+    `promptology.data.parcels.parcels_task`); or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a
+    mapping of splits to rows. `text`: input columns; `label`: label column, ""
     for data without labels. Columns not named are guessed only where the guess is unique,
     and told in `task.notes`. `output`: what a label is, where the labels leave it open: class (by default, labels that
     repeat), classes (several apply: lists, or texts with ; | or ,), text (a list: several right answers), spans (texts
@@ -122,7 +124,7 @@ def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tup
         splits = read_splits(path)
         _check_splits(splits or ["train"], str(path))
         return {**(splits or {"train": read_table(path)}), **extra}, ()
-    if str(source) in bundled_tasks() or str(source).startswith(WORDLAND):
+    if str(source) in bundled_tasks() or str(source).startswith((WORDLAND, SIMULATED)):
         return None
     if path.suffix or len(path.parts) > 1:
         raise _no_file(path, "task")
@@ -130,7 +132,8 @@ def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tup
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
     raise UsageError(
-        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND or a bundled task ({there})"
+        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND, simulated:WORLD or a "
+        f"bundled task ({there})"
     )
 
 
@@ -213,7 +216,9 @@ def _ready_made(source: str, given: Mapping[str, Any], name: str | None, metric:
     """Return a bundled or made-up task; raises UsageError where something is given that it brings itself."""
     if extra := [key for key, value in given.items() if value is not None]:
         raise UsageError(f"task {source!r} brings its own columns, classes and splits; leave out {', '.join(extra)}")
-    return (wordland_task if source.startswith(WORDLAND) else _bundled)(source, name, metric)
+    made_up = {WORDLAND: wordland_task, SIMULATED: parcels_task}
+    make = next((make for mark, make in made_up.items() if source.startswith(mark)), _bundled)
+    return make(source, name, metric)
 
 
 def _bundled(source: str, name: str | None, metric: Any) -> Task:

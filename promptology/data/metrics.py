@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Signature
-from promptology.data.scoring import ByItem, Metric, normalise, ratio, references, resample, set_f1, times
+from promptology.data.scoring import (
+    ByItem,
+    Metric,
+    class_feedback,
+    normalise,
+    ratio,
+    references,
+    resample,
+    set_f1,
+    times,
+)
 from promptology.errors import UsageError
 
 __all__ = [
@@ -71,6 +81,10 @@ class Accuracy(ByItem):
         """1 where the class is right."""
         return float(prediction is not None and prediction == target)
 
+    def feedback(self, prediction: Any, target: Any) -> str:
+        """Return what was said and what is right."""
+        return class_feedback(prediction, target)
+
     def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
         """Return accuracy and macro F1."""
         return {**super().aggregate(predictions, targets), **F1("macro").aggregate(predictions, targets)}
@@ -97,6 +111,10 @@ class F1:
         if isinstance(target, tuple):
             return set_f1(prediction, target)
         return float(prediction is not None and prediction == target)
+
+    def feedback(self, prediction: Any, target: Any) -> str:
+        """Return what was said and what is right."""
+        return class_feedback(prediction, target)
 
     def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
         """Return the figure; for items with several classes, the other F1, exact match and Jaccard too."""

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.errors import UsageError
+
 
 @runtime_checkable
 class Metric(Protocol):
@@ -18,8 +20,9 @@ class Metric(Protocol):
     `name` is the primary figure's name. `decomposes`: the primary figure is the mean of `item` over the items, which
     is what racing and McNemar's test need. `needs`: per role, the protocol (by name) of the models it uses; such a
     metric offers `questions` and `graded` too, see `JudgeMetric`. A metric may offer `resampled(predictions, targets,
-    indices)`, see `resample`, and a textual `feedback`; `outputs`, the kinds of output it scores (without it, all);
-    `labels = False` where it needs no targets; `identity`, what tells it from others of its name.
+    indices)`, see `resample`, and `feedback(prediction, target) -> str`, see `Explains`; `outputs`, the kinds of
+    output it scores (without it, all); `labels = False` where it needs no targets; `identity`, what tells it from
+    others of its name.
     """
 
     name: str
@@ -33,6 +36,50 @@ class Metric(Protocol):
     def aggregate(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
         """Return named figures, the primary one first; they are NaN where there are no items."""
         ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A metric that says in words what is right or wrong about an answer, for methods that learn from errors."""
+
+    def feedback(self, prediction: Any, target: Any) -> str:
+        """Return a sentence or two on one prediction, which is None where the answer could not be read."""
+        ...
+
+
+def feedback_of(metric: Metric, prediction: Any, target: Any) -> str:
+    """Return what a metric says about a prediction; of one that says nothing, the score.
+
+    Raises UsageError where a metric of the user's own fails.
+    """
+    if not isinstance(metric, Explains):
+        return f"Score {metric.item(prediction, target):.2f}, where 1 is perfect."
+    try:
+        return str(metric.feedback(prediction, target))
+    except Exception as error:  # whatever a user's metric raises is told in one line
+        why = " ".join(str(error).split()) or "no message"
+        raise UsageError(f"metric {metric.name}: its feedback failed with {type(error).__name__}: {why}") from error
+
+
+def class_feedback(prediction: Any, target: Any) -> str:
+    """Return what was said and what is right, of one class or of sets of classes (tuples)."""
+    if isinstance(target, tuple):
+        return _set_feedback(prediction, target)
+    if prediction is None:
+        return f"Wrong: no class can be read from it. Right is {target}."
+    return f"Right: {target}." if prediction == target else f"Wrong: it says {prediction}. Right is {target}."
+
+
+def _set_feedback(prediction: Any, target: tuple[Any, ...]) -> str:
+    right = ", ".join(map(str, target)) or "none"
+    if prediction is None:
+        return f"Wrong: no classes can be read from it. Right is {right}."
+    lacking = ", ".join(str(t) for t in target if t not in prediction)
+    wrong = ", ".join(str(p) for p in prediction if p not in target)
+    if not lacking and not wrong:
+        return f"Right: {right}."
+    faults = [f"it lacks {lacking}"] * bool(lacking) + [f"it should not say {wrong}"] * bool(wrong)
+    return f"Wrong: {' and '.join(faults)}. Right is {right}."
 
 
 def resample(

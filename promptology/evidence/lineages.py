@@ -21,7 +21,7 @@ class Piece(NamedTuple):
 class Step(NamedTuple):
     """A prompt that was tried: `kind` is start, found, kept (the best so far at its time) or tried.
 
-    `pieces`: the difference to its parent, None where the two have little in common.
+    `pieces`: the difference to its parent, None where the two have little in common; `why`: what its proposer was told.
     """
 
     number: int
@@ -32,6 +32,7 @@ class Step(NamedTuple):
     kept: Mapping[str, Any] | None
     text: str
     pieces: list[Piece] | None
+    why: str = ""
 
 
 class Story(NamedTuple):
@@ -89,4 +90,5 @@ def _step(node: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], found
     kind = "kept" if node["kept"] is not None else "tried"
     kind = "start" if number == 0 else "found" if number == found else kind
     pieces = diff_of(nodes[parent]["text"], node["text"]) if parent in nodes else None
-    return Step(number, parent, kind, node["score"], node["items"], node["kept"], node["text"], pieces)
+    told = node.get("why", "")
+    return Step(number, parent, kind, node["score"], node["items"], node["kept"], node["text"], pieces, told)

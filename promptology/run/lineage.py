@@ -18,7 +18,7 @@ from promptology.run.cost import Cost
 MOST = 2000
 """Prompts that are remembered; of twice as many, the less important half is forgotten."""
 CUT = 4000
-"""Characters of a prompt that are remembered."""
+"""Characters of a prompt that are remembered, and of what led to it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Node:
     """A prompt that was tried: its number in order of appearance (0: the start) and that of its parent.
 
     `total` and `items`: sum of its item scores and how many there were. `kept`: what had been charged when it first
-    was the best so far. `raw`: nothing but proposed so far.
+    was the best so far. `raw`: nothing but proposed so far. `why`: what its proposer was told, errors for instance.
     """
 
     number: int
@@ -36,6 +36,7 @@ class Node:
     items: int = 0
     kept: Mapping[str, float] | None = None
     raw: bool = False
+    why: str = ""
 
     @property
     def score(self) -> float | None:
@@ -44,8 +45,9 @@ class Node:
 
     def to_json(self) -> dict[str, Any]:
         """Return what a document keeps of it."""
-        doc = {"number": self.number, "parent": self.parent, "text": self.text}
-        return {**doc, "score": self.score, "items": self.items, "kept": dict(self.kept) if self.kept else None}
+        doc: dict[str, Any] = {"number": self.number, "parent": self.parent, "text": self.text}
+        doc |= {"score": self.score, "items": self.items, "kept": dict(self.kept) if self.kept else None}
+        return doc | ({"why": self.why} if self.why else {})
 
 
 class Lineage:
@@ -58,10 +60,10 @@ class Lineage:
         self._numbers = {_key(start): 0}
         self._wordings: dict[str, int] = {}
 
-    def born(self, child: Learned, parent: Learned) -> None:
-        """Note that a prompt was made from another."""
+    def born(self, child: Learned, parent: Learned, why: str = "") -> None:
+        """Note that a prompt was made from another, and what led to it."""
         if _key(child) not in self._numbers:
-            self._add(child, self._find(parent), raw=True)
+            self._add(child, self._find(parent), raw=True, why=why[:CUT])
 
     def scored(self, prompt: Learned, scores: Iterable[float]) -> None:
         """Note item scores of a prompt; NaN is an answer that is missing."""
@@ -96,9 +98,9 @@ class Lineage:
             self._numbers[key] = like.number
         return self._numbers[key]
 
-    def _add(self, prompt: Learned, parent: int, raw: bool = False) -> int:
+    def _add(self, prompt: Learned, parent: int, raw: bool = False, why: str = "") -> int:
         number, self.count = self.count, self.count + 1
-        self._nodes[number] = Node(number, parent, prompt.as_text()[:CUT], raw=raw)
+        self._nodes[number] = Node(number, parent, prompt.as_text()[:CUT], raw=raw, why=why)
         self._numbers[_key(prompt)] = number
         if raw:
             self._wordings[prompt.instruction] = number

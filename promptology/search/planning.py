@@ -38,12 +38,31 @@ def fresh_after(task: Task, used: int) -> int:
     return max(0, len(fresh_pool(task)) - used)
 
 
+def divided(task: Task, most: int, fresh: int) -> tuple[int, int]:
+    """Return on how many items a search selects, at most `most`, and how many are left for the end, at most `fresh`.
+
+    For the end a third of the validation items at most is kept out of the search, and what the search does not need;
+    nothing where it has to select on training items. See `rescoring.apart`.
+    """
+    there = len(labelled_selection(task))
+    used = min(most, there - (min(fresh, there // 3) if fresh_pool(task) else 0))
+    return used, min(fresh, fresh_after(task, used))
+
+
 def fresh_pool(task: Task) -> tuple[Item, ...]:
     """Return the items that may confirm a search: labelled validation, or, where a judge needs no labels, inputs."""
     labelled = tuple(i for i in task.validation if i.labelled)
     if getattr(task.metric, "labels", True) or any(i.labelled for i in (*task.train, *task.validation)):
         return labelled
     return (*task.unlabeled, *task.validation)
+
+
+def error_pool(task: Task) -> tuple[Item, ...]:
+    """Return the items that may show errors: labelled training items, or, where a judge needs no labels, inputs."""
+    labelled = tuple(i for i in task.train if i.labelled)
+    if labelled or getattr(task.metric, "labels", True):
+        return labelled
+    return (*task.unlabeled, *task.train)
 
 
 def plain_start(task: Task) -> Learned:

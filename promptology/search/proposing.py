@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from promptology.prompts.learned import Learned
 from promptology.prompts.parsing import conclusion, extract
 from promptology.prompts.render import placeholders
 from promptology.run.engine import Run
+from promptology.search.pool import Pool, normal
+
+__all__ = ["REPAIR", "TOO_LONG", "distinct", "normal", "propose"]
 
 REPAIR = """Your last reply could not be used: {reason}
 
@@ -21,26 +24,29 @@ TOO_LONG = "it is too long"
 def propose(
     run: Run,
     requests: Sequence[str],
-    parent: Learned,
+    parent: Learned | Sequence[Learned],
     *,
     role: str = "optimizer",
     temperature: float = 1.0,
     known: Collection[str] = (),
     keep: Callable[[str], bool] | None = None,
     tag: str = "prompt",
+    why: Sequence[str] = (),
 ) -> list[Learned | None]:
     """Ask for one prompt per request and return the candidates; None where nothing usable came, after one repair.
 
-    A proposal is usable when it is not empty, keeps the parent's input placeholders, is no longer than the run allows
-    and not in `known` (normalised text). Each request is a fresh sample. A method that drops proposals instead of
-    asking again gives `keep`: it gets the text of each usable one in turn, and decides in place of `known`.
+    `parent`: one for all requests, or one for each. A proposal is usable when it is not empty, keeps the parent's input
+    placeholders, is no longer than the run allows and neither its parent nor in `known` (texts, or a `Pool`). Each
+    request is a fresh sample. A method that drops proposals instead of asking again gives `keep`: it gets the text of
+    each usable one in turn, and decides in place of `known`. `why`: for each request what led to it, for the lineage.
     """
-    seen = set() if keep else {normal(text) for text in [*known, parent.instruction]}
+    parents = [parent] * len(requests) if isinstance(parent, Learned) else list(parent)
+    tried: Collection[str] = () if keep else known if isinstance(known, Pool) else Pool(known)
     texts = run.model(role).generate(list(requests), temperature=temperature, max_tokens=1024, fresh=True)
     candidates: list[Learned | None] = []
     broken: dict[int, str] = {}
     for n, text in enumerate(texts):
-        candidate, reason = _read(run, text, parent, seen, tag)
+        candidate, reason = _read(run, text, parents[n], tried, tag, again=bool(keep))
         candidates.append(candidate)
         if reason:
             broken[n] = reason
@@ -48,21 +54,36 @@ def propose(
         again = [REPAIR.format(reason=reason, request=requests[n]) for n, reason in broken.items()]
         repaired = run.model(role).generate(again, temperature=temperature, max_tokens=1024, fresh=True)
         for n, text in zip(broken, repaired, strict=True):
-            candidates[n], reason = _read(run, text, parent, seen, tag)
+            candidates[n], reason = _read(run, text, parents[n], tried, tag, again=bool(keep))
             run.log("repair", reason=broken[n], mended=not reason)
             run.tally["too long"] += reason.startswith(TOO_LONG)
     if keep:
         candidates = [c if c is not None and keep(c.instruction) else None for c in candidates]
-    for candidate in candidates:
+    for candidate, origin, reason in zip(candidates, parents, why or [""] * len(parents), strict=True):
         if candidate is not None:
-            run.lineage.born(candidate, parent)
+            run.lineage.born(candidate, origin, reason)
     unanswered = sum(text is None for text in texts)
     run.tally.update(proposals=len(candidates), unanswered=unanswered, usable=sum(c is not None for c in candidates))
     return candidates
 
 
-def _read(run: Run, text: Any, parent: Learned, seen: set[str], tag: str) -> tuple[Learned | None, str]:
-    """Return the candidate, or why there is none; an answer that never came is not repaired."""
+def distinct(candidates: Iterable[Learned | None]) -> list[Learned]:
+    """Return the usable proposals, of those with the same words the first."""
+    pool, found = Pool(), []
+    for candidate in candidates:
+        if candidate is not None and candidate.instruction not in pool:
+            pool.add(candidate.instruction)
+            found.append(candidate)
+    return found
+
+
+def _read(
+    run: Run, text: Any, parent: Learned, tried: Collection[str], tag: str, again: bool
+) -> tuple[Learned | None, str]:
+    """Return the candidate, or why there is none; an answer that never came is not repaired.
+
+    `again`: whether the parent's own text will do.
+    """
     if text is None:
         return None, ""
     prompt = extract(conclusion(text, tag), tag)
@@ -72,15 +93,11 @@ def _read(run: Run, text: Any, parent: Learned, seen: set[str], tag: str) -> tup
     lost = [name for name in needed if "{" + name + "}" not in prompt]
     if lost:
         return None, "it must keep " + ", ".join("{" + name + "}" for name in lost) + ", where the input is put in."
-    if normal(prompt) in seen:
-        return None, "it repeats a prompt that was tried before."
+    if prompt in tried or (not again and normal(prompt) == normal(parent.instruction)):
+        note = tried.note(prompt) if isinstance(tried, Pool) else ""
+        return None, f"it repeats a prompt that was tried before{f'; {note}' if note else ''}."
     candidate = parent.with_instruction(prompt)
     if not run.fits(candidate):
         length = run.model().length(candidate).tokens
         return None, f"{TOO_LONG} ({length} tokens, {run.max_prompt_tokens} are allowed)."
     return candidate, ""
-
-
-def normal(text: str) -> str:
-    """Return a text in the form in which two prompts are the same prompt."""
-    return " ".join(text.casefold().split())

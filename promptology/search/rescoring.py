@@ -12,9 +12,20 @@ from collections.abc import Iterable, Sequence
 from promptology.data.items import Item
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
-from promptology.search.planning import fresh_pool
+from promptology.search.planning import divided, fresh_pool
 from promptology.search.race import Race
-from promptology.search.scoring import scores_of
+from promptology.search.scoring import scores_of, selection_items
+
+
+def apart(run: Run, most: int, fresh: int) -> tuple[list[Item], list[Item]]:
+    """Return random selection items for a search, at most `most`, and others for its finalists, at most `fresh`.
+
+    How many of each: see `planning.divided`. Raises UsageError where there is nothing to select on.
+    """
+    pool = selection_items(run)
+    used, kept = divided(run.task, most, fresh)
+    items = [pool[i] for i in run.rng("items").permutation(len(pool))[:used]]
+    return items, fresh_items(run, items, kept)
 
 
 def fresh_items(run: Run, used: Iterable[Item], count: int | None = None) -> list[Item]:

@@ -15,6 +15,7 @@ CHAT = SimulatedChat("features")
 METHODS = {
     "spo": ("--label", ""),
     "random-search": ("--set", "candidates=4", "--set", "items=5"),
+    "evoprompt": ("--set", "population=3", "--set", "generations=2", "--set", "items=4"),
     "opro": ("--set", "steps=2", "--set", "samples=3", "--set", "items=4"),
 }
 METHODS = {name: options for name, options in METHODS.items() if name in catalogue()}

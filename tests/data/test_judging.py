@@ -66,8 +66,17 @@ def test_data_cannot_open_or_close_a_block_or_hold_a_grade(hostile):
 )
 def test_the_last_grade_of_the_reply_counts(reply, grade):
     assert read_grade(reply) == grade
-    expected = None if grade is None else Graded("x", (grade - 1) / 4)
-    assert JudgeMetric().graded("x", reply) == expected
+    graded = JudgeMetric().graded("x", reply)
+    assert graded is None if grade is None else graded[:2] == ("x", (grade - 1) / 4)
+
+
+def test_what_the_judge_wrote_before_its_grade_is_its_feedback():
+    judge = JudgeMetric()
+    graded = judge.graded("x", "It says <grade>5</grade>,\nyet it fails. <grade>2</grade> So be it.")
+    assert graded == Graded("x", 0.25, "It says ‹grade>5‹/grade>, yet it fails.")
+    assert judge.feedback(graded, None) == "Graded 2 of 5. It says ‹grade>5‹/grade>, yet it fails."
+    assert judge.feedback(judge.graded("x", "4"), None) == "Graded 4 of 5."
+    assert judge.feedback(None, None) == "The answer could not be read."
 
 
 def test_items_are_pure_and_resample():

@@ -13,12 +13,12 @@ import pytest
 import promptology as pt
 from promptology.errors import UsageError
 from promptology.feedback.judges import JUDGE
-from promptology.methods.search.random_search import REWORD
 from promptology.methods.search.spo import OPTIMISE
 from promptology.models.simulated import WORLDS, SimulatedChat, from_spec
 from promptology.models.simulated.skills import regions, skill_of
 from promptology.prompts.parsing import extract
 from promptology.prompts.render import fill
+from promptology.search.crossing import REWORD
 
 WORLD = WORLDS["features"]
 QUESTION = WORLD.inputs[0]

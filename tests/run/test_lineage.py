@@ -49,6 +49,16 @@ def test_a_chain_by_hand():
     assert [n["kept"] for n in doc["nodes"]] == [None, {"calls": 5, "tokens": 10}, None]
 
 
+def test_what_led_to_a_prompt_stands_beside_it_at_a_bounded_length():
+    start, one, two = (prompt(t) for t in ("start", "one", "two"))
+    lineage = Lineage(start)
+    lineage.born(one, start, "an error")
+    lineage.born(two, one, "e" * 10_000)
+    lineage.born(one, two, "another")  # the first birth stands
+    found = nodes(lineage, two)
+    assert "why" not in found[0] and found[1]["why"] == "an error" and found[2]["why"] == "e" * 4000
+
+
 def test_the_first_parent_and_the_first_keeping_stand():
     start, one = prompt("start"), prompt("one")
     lineage = Lineage(start)

@@ -16,7 +16,7 @@ from promptology.run.meter import Limits, Meter
 from promptology.run.store import memory_store
 from promptology.search.demonstrations import draw_demonstrations
 from promptology.search.halving import sequential_halving
-from promptology.search.proposing import propose
+from promptology.search.proposing import distinct, propose
 from promptology.search.scoring import Scores, score
 
 
@@ -91,6 +91,24 @@ def test_halving_finds_the_best_within_its_evaluations(numbers):
     assert [r["items"] for r in rounds] == [10, 30, 70]
     assert race.evaluations == 8 * 10 + 4 * 20 + 2 * 40 == 8 * 30
     assert run.kept.same_as(best)
+
+
+def test_each_proposal_has_its_own_parent(numbers):
+    texts = iter(["Rewrite {text} well.", "No place for it.", "Now {text} again.", "Another."])
+    run = make_run(numbers, model=skilled, optimizer=lambda prompt: f"<prompt>{next(texts)}</prompt>")
+    first, second = candidate(numbers, 5).with_instruction("Say {text}."), candidate(numbers, 5)
+    found = propose(run, ["one", "two", "three"], [first, first, second])
+    # The second one lost the place of the input, which its parent has, and was asked for again.
+    assert [c.instruction if c else None for c in found] == ["Rewrite {text} well.", None, "Now {text} again."]
+    nodes = {n["text"]: n for n in run.lineage.to_json(run.start)["nodes"]}
+    assert nodes["Rewrite {text} well."]["parent"] == nodes[first.instruction]["number"]
+    assert nodes["Now {text} again."]["parent"] == nodes[second.instruction]["number"]
+
+
+def test_distinct_proposals():
+    task = pt.Task([("number 1", "odd")])
+    a, b, c = (candidate(task, 1).with_instruction(t) for t in ("Say it.", "say  IT.", "Say more."))
+    assert distinct([a, None, b, c]) == [a, c]
 
 
 def test_the_engine_returns_the_last_kept_when_the_budget_ends(numbers):

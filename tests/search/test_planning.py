@@ -38,6 +38,12 @@ METHODS = [
     pt.OPRO(steps=5),
     pt.OPRO(steps=5, items=25, finalists=1),
     pt.OPRO(steps=3, samples=4, items=20, exemplars=0),
+    pt.APE(subsets=2, samples=4, items=20),
+    pt.APE(subsets=1, samples=3, items=30, rounds=1, finalists=2),
+    pt.EvoPrompt("ga", population=4, generations=3, items=30),
+    pt.EvoPrompt("de", population=4, generations=2, items=40),
+    pt.MIPRO(),
+    pt.MIPRO(candidates=4, shots=2, items=60, minibatch=20, trials=7),
     pt.RandomSearch(items=40),
     pt.RandomSearch(candidates=5, items=20, shots=1, finalists=5),
     pt.RandomSearch(candidates=2, shots=0),
@@ -47,6 +53,8 @@ METHODS = [
 @pytest.mark.parametrize("world", ["features", "tickets"])
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_the_plan_is_within_15_percent_of_the_ledger(world, method):
+    if isinstance(method, pt.MIPRO):
+        pytest.importorskip("optuna", reason="optuna is not installed: extra optuna")
     plan = method.plan(task(world))
     result = pt.fit(task(world), f"simulated:{world}", method, budget="1000000calls")
     assert result.learning.calls == pytest.approx(plan.calls, rel=0.15)

@@ -33,5 +33,5 @@ class FewShot:
 
     def fit(self, run: Run) -> Learned:
         """Return the start with demonstrations."""
-        shown = draw_demonstrations(labelled_train(run), self.shots, run.rng("demonstrations"), run.task.signature)
+        shown = draw_demonstrations(labelled_train(run.task), self.shots, run.rng("demonstrations"), run.task.signature)
         return replace(shortened(run, run.start.with_parts(shown)), method="few-shot")

@@ -44,7 +44,7 @@ class KNNDemos:
 
     def fit(self, run: Run) -> Learned:
         """Return demonstrations with their vectors, and the vote as readout."""
-        items = labelled_train(run)
+        items = labelled_train(run.task)
         signature = run.task.signature
         vectors = run.model().embed([input_text(i.inputs, signature) for i in items])
         labels = np.array([membership(e.output, signature) for e in as_examples(items, signature)])

@@ -23,9 +23,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
-
-import numpy as np
 
 from promptology.data.items import Item
 from promptology.data.scoring import references
@@ -39,8 +36,9 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
 from promptology.search.proposing import normal, propose
+from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import score, selection_items
+from promptology.search.scoring import selection_items
 
 META = """You are looking for the instruction with which an assistant does a task best. Below are instructions that were tried, each with its score from 0 to 100. They stand in ascending order: the higher the score, the better.
 
@@ -57,13 +55,6 @@ The assistant reads the instruction together with one input. These inputs and ri
 </examples>
 """
 LEAKED = re.compile(r"</?\s*(prompt|instruction|ins|text|score|tried|examples)\s*>|^\s*score\s*:", re.I | re.M)
-
-
-class Scored(NamedTuple):
-    """An instruction in the history, with its mean score on S."""
-
-    prompt: Learned
-    score: float
 
 
 @method(
@@ -131,12 +122,13 @@ class OPRO:
                 found, tries = found + len(new), tries + 1
                 idle, stuck = (0, 0) if new else (idle + lacking, stuck + 1)
             top = best(H, 1)[0]
-            run.keep(top)
-            run.log("step", t=t, new=found, best=max(h.score for h in H))
+            run.keep(top.prompt)
+            run.log("step", t=t, new=found, best=top.score)
             if idle >= self.patience:
                 run.log("advice", text=f"the optimizer only repeated itself: the search ended in step {t}")
                 break
-        return rescore(run, best(H, self.finalists), fresh_items(run, S, self.items)).best
+        finalists = [h.prompt for h in best(H, self.finalists)]
+        return rescore(run, finalists, fresh_items(run, S, self.items)).best
 
     def sample(self, run: Run, H: Sequence[Scored], count: int, stuck: int, name: str) -> list[Learned]:
         """O: return those of `count` proposals that are new and usable; `stuck`: requests before that had none."""
@@ -166,17 +158,6 @@ class OPRO:
         """Whether an instruction passes the paper's filters."""
         numbers = numeric(task) and re.search(r"\d", instruction)
         return len(instruction) <= self.longest and not LEAKED.search(instruction) and not numbers
-
-
-def scored(run: Run, prompts: Sequence[Learned], S: Sequence[Item]) -> list[Scored]:
-    """f: return prompts with their mean scores; one without any answer is left out."""
-    means = score(run, prompts, S).means
-    return [Scored(p, float(m)) for p, m in zip(prompts, means, strict=True) if not np.isnan(m)]
-
-
-def best(H: Sequence[Scored], count: int) -> list[Learned]:
-    """Return the best prompts of the history; among equals the oldest comes first."""
-    return [h.prompt for h in sorted(H, key=lambda h: -h.score)[:count]]
 
 
 def meta_prompt(task: Task, H: Sequence[Scored], exemplars: Sequence[Item]) -> str:

@@ -20,20 +20,13 @@ from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Generates, Scores
 from promptology.prompts.learned import Learned
-from promptology.prompts.render import frame
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.search.crossing import REWORD, reword
 from promptology.search.demonstrations import draw_demonstrations, labelled_train, shortened
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
-from promptology.search.proposing import propose
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
-
-REWORD = """Below is an instruction that is given to an assistant together with an input. Say the same thing in another way: keep its meaning, everything it asks for and every {placeholder}, change the wording and the order of thoughts. Write the complete reworded instruction between <prompt> and </prompt>.
-
-<prompt>
-{instruction}
-</prompt>"""
 
 
 @method(
@@ -86,10 +79,9 @@ class RandomSearch:
     def draw(self, run: Run, n: int, tried: list[str]) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
         # With demonstrations the same wording again is another candidate.
-        request = frame(REWORD, {"instruction": run.start.instruction})
-        (candidate,) = propose(run, [request], run.start, known=() if self.shots else tried)
+        (candidate,) = reword(run, [run.start], known=() if self.shots else tried)
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")
-            shown = draw_demonstrations(labelled_train(run), self.shots, rng, run.task.signature)
+            shown = draw_demonstrations(labelled_train(run.task), self.shots, rng, run.task.signature)
             candidate = shortened(run, candidate.with_parts(shown))
         return candidate and replace(candidate, method="random-search")

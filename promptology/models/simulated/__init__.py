@@ -4,7 +4,7 @@ It is labelled *simulated* everywhere. It acts on the content of the messages an
 library, so that other tools can be driven too.
 """
 
-from promptology.models.simulated.chat import SimulatedChat, from_spec
-from promptology.models.simulated.worlds import WORLDS, World
+from promptology.models.simulated.chat import WORLDS, SimulatedChat, from_spec
+from promptology.models.simulated.worlds import World
 
 __all__ = ["WORLDS", "SimulatedChat", "World", "from_spec"]

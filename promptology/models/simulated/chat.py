@@ -12,12 +12,16 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from promptology.data.parcels import GATES
 from promptology.errors import UsageError
 from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.models.cutting import TOKEN, cut
-from promptology.models.simulated.skills import Regions, current_prompt, fill_form, regions, skill_of
-from promptology.models.simulated.worlds import WORLDS, World, tickets_known
+from promptology.models.simulated.parcels import PARCELS, ParcelWorld
+from promptology.models.simulated.skills import Regions, current_prompt, fill_form, induces, regions, skill_of
+from promptology.models.simulated.worlds import WORLDS as FEATURE_WORLDS
+from promptology.models.simulated.worlds import World, tickets_known
 
+WORLDS: dict[str, World] = {**FEATURE_WORLDS, **PARCELS}
 PREFIX = 24
 """Characters of a known text by which it is found in a message."""
 
@@ -92,11 +96,15 @@ class SimulatedChat:
             sides = regions(text)
             assert sides is not None
             return self._judge(text, sides, rng)
+        if skill == "rewrite" and induces(text):
+            return fill_form(text, prompt=self._induce(text, rng), thought="The outputs have something in common.")
         if skill in ("rewrite", "paraphrase"):
-            make = self._rewrite if skill == "rewrite" else self._paraphrase
-            prompt = make(current_prompt(text, self._sentences()), rng)
-            return fill_form(text, prompt=prompt, thought="One point is not asked for clearly enough.")
+            prompt = current_prompt(text, self._sentences())
+            changed = self._paraphrase(prompt, rng) if skill == "paraphrase" else self._rewrite(prompt, rng, text)
+            return fill_form(text, prompt=changed, thought="One point is not asked for clearly enough.")
         if skill == "criticise":
+            if isinstance(self.world, ParcelWorld):
+                return self.world.criticism(self.world.errors(text))
             prompt = current_prompt(text, self._sentences())
             shown = self.world.shown(prompt)
             missing = [f.sentences[0] for f in self.world.features if f not in shown][:2]
@@ -108,7 +116,7 @@ class SimulatedChat:
         return np.random.default_rng(int.from_bytes(key.digest(), "big"))
 
     def _sentences(self) -> list[str]:
-        return [s for f in self.world.features for s in (*f.sentences, f.harm)]
+        return [s for f in self.world.features for s in (*f.sentences, f.harm) if s]
 
     def _texts(self) -> Mapping[str, str]:
         if self._given is not None:
@@ -117,6 +125,8 @@ class SimulatedChat:
 
     def _find(self, text: str) -> list[tuple[int, str, str]]:
         """Return (position, text, label) of every known text in a message, in order of position."""
+        if isinstance(self.world, ParcelWorld):
+            return self.world.find(text)
         if self._index is None:
             self._index = {}
             for known, label in self._texts().items():
@@ -139,11 +149,19 @@ class SimulatedChat:
         if question is None:
             return self._guess(prompt, text[at:])
         label, _ = self._decide(prompt, question)
+        if isinstance(self.world, ParcelWorld):
+            return label
         asked = any(f.name == "name" for f in self.world.shown(prompt))
         return label if asked else f"I would file this under {label}."
 
     def _decide(self, prompt: str, question: str) -> tuple[str, float]:
         """Return the class that is answered to a known question, and by how much the prompt helps or falls short."""
+        if isinstance(self.world, ParcelWorld):
+            ((_, _, label),) = self.world.find(question)
+            if self.right(prompt, question):
+                return label, 1.0
+            others = [g for g in GATES if g != label]
+            return others[int(self.draw("mistake", question) * len(others))], 0.5
         label = self._texts()[question]
         others = sorted(set(self._texts().values()) - {label})
         margin = self.accuracy(prompt) - float(self._rng("difficulty", question).random())
@@ -159,7 +177,7 @@ class SimulatedChat:
         found = self._find(text)
         if found and self.world.name != "features":
             top, margin = self._decide(text.replace(found[-1][1], " "), found[-1][1])
-            names = sorted(set(self._texts().values()))
+            names = list(GATES) if isinstance(self.world, ParcelWorld) else sorted(set(self._texts().values()))
             weights = {name: math.exp(1 + 4 * margin) if name == top else 1.0 for name in names}
         else:
             names, question = [name for name, _ in _listed(text)], text[_last_paragraph(text.rpartition("\n\n")[0]) :]
@@ -171,7 +189,20 @@ class SimulatedChat:
     def accuracy(self, prompt: str) -> float:
         """Return how often this prompt is answered right: base to top with the share of features it shows."""
         w = self.world
+        if isinstance(w, ParcelWorld):
+            return self.top * w.accuracy(prompt)
         return w.base + (self.top - w.base) * w.hidden_quality(prompt)
+
+    def draw(self, *parts: Any) -> float:
+        """Return a number from 0 to below 1 that depends on the model's seed and these parts alone."""
+        key = "\0".join(map(str, (self.seed, *parts))).encode("utf-8", "replace")
+        return int.from_bytes(hashlib.blake2b(key, digest_size=6).digest(), "big") / 2**48
+
+    def right(self, prompt: str, question: str) -> bool:
+        """Whether an item of a world of rules is answered rightly under a prompt; see `parcels`."""
+        assert isinstance(self.world, ParcelWorld)
+        able = self.top == 1 or self.draw("able", question) < self.top
+        return able and self.world.right(prompt, question, self.draw)
 
     def _guess(self, prompt: str, question: str) -> str:
         """Answer a question the model does not know: the listed class that shares most words with it."""
@@ -204,8 +235,14 @@ class SimulatedChat:
             right += label.casefold() in region[at + len(known) : end].casefold()
         return float(right)
 
-    def _rewrite(self, prompt: str, rng: np.random.Generator) -> str:
-        """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature."""
+    def _rewrite(self, prompt: str, rng: np.random.Generator, text: str = "") -> str:
+        """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature.
+
+        In a world of rules, errors that `text` shows are what can be mended.
+        """
+        if isinstance(self.world, ParcelWorld):
+            changed = self.world.rewritten(prompt, self.world.errors(text), rng, self.rewrite)
+            return self._paraphrase(prompt, rng) if changed == prompt else changed
         bare = self.world.without_harm(prompt)
         missing = [f for f in self.world.features if not f.asked(bare)]
         shown = self.world.shown(prompt)
@@ -216,6 +253,13 @@ class SimulatedChat:
         if not pool:
             return prompt
         return f"{prompt} {pool[int(rng.integers(len(pool)))].harm}"
+
+    def _induce(self, text: str, rng: np.random.Generator) -> str:
+        """Return the plain prompt with one to three sentences more, each as good as a rewriter's."""
+        prompt = self.world.start
+        for _ in range(1 + int(rng.integers(3))):
+            prompt = self._rewrite(prompt, rng, text)
+        return prompt
 
     def _paraphrase(self, prompt: str, rng: np.random.Generator) -> str:
         """Return the prompt with sentences in another wording; features stay shown."""

@@ -43,6 +43,7 @@ _LABELLED = re.compile(
 _SCORED = re.compile(
     r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*(-?[0-9.]+)", re.I | re.S
 )
+_PAIR = re.compile(r"^Input: .+\nOutput: ", re.M)
 PROMPT_TAGS = ("prompt", "new_prompt", "improved_prompt", "instruction", "new_instruction", "ins", "text")
 THOUGHT_TAGS = (
     "analysis",
@@ -105,6 +106,13 @@ def current_prompt(text: str, known: list[str]) -> str:
         p.strip() for p in text.split("\n\n") if p.strip()
     ]
     return max(blocks, key=lambda b: (_count(b, known), len(b))) if blocks else text.strip()
+
+
+def induces(text: str) -> bool:
+    """Whether a request shows examples and no prompt: the instruction behind them is to be worked out."""
+    named = any(("prompt" in n or "instruct" in n) and _is_prompt(b) for n, b in _TAGGED.findall(text.lower()))
+    shows_prompt = named or _SCORED.search(text) or _FENCED.search(text) or _LABELLED.search(text)
+    return bool(_PAIR.search(text)) and not shows_prompt
 
 
 def _number(text: str) -> float:
