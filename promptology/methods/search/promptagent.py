@@ -90,7 +90,7 @@ class PromptAgent:
     returns: str = "sum"
     """Return of a path: the sum of its rewards (code), or their mean, better in the card's trials."""
     output: str = "node"
-    """What is returned: the best node, or path, the best node of the best path (section 4)."""
+    """What is returned: the best node, or (mcts only) path, the best node of the best path (section 4)."""
     finalists: int = 3
     """Best prompts that are scored again on as many fresh items at the end (ours); 1 turns it off."""
     patience: int = 10
@@ -139,7 +139,8 @@ class PromptAgent:
         arms[self.search](planner)
         if planner.idle >= self.patience:
             run.log("advice", text="the optimizer brought no new prompt any more: the search ended early")
-        ranked = planner.tree.ranked() if self.output == "node" else planner.tree.best_path()
+        by_path = self.output == "path" and self.search == "mcts"
+        ranked = planner.tree.best_path() if by_path else planner.tree.ranked()
         finalists = [node.state for node in ranked[: self.finalists]]
         best = rescore(run, finalists, fresh_items(run, planner.S, self.items)).best
         return replace(best, method="promptagent")
