@@ -25,7 +25,7 @@ from promptology.models.opening import model as open_model
 PLAIN, PROBE = "manual", "linear-probe"
 DISAGREEMENT = 0.15
 """Share of items on which two prompts are taken to score differently, until they have been measured."""
-UNITS = ("steps", "rounds", "candidates")
+UNITS = ("steps", "rounds", "candidates", "prompts")
 """Settings that say how long a method goes on; a budget that covers a part of its plan buys that part of them."""
 MEASURED, TRAINED = 100, 1000
 """Validation and training items that `measure` uses at most."""

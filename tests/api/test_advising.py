@@ -20,7 +20,7 @@ from promptology.run.store import using_store
 
 pytestmark = pytest.mark.usefixtures("own_methods")
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
-SEARCH = {"few-shot", "manual", "opro", "random-search", "spo"}
+SEARCH = {"few-shot", "manual", "opro", "promptagent", "random-search", "spo"}
 SOFT = {"dept", "lora", "p-tuning", "prefix-tuning", "prompt-tuning", "ptec", "linear-probe"}
 
 
@@ -109,7 +109,7 @@ def test_without_labels_only_methods_without_labels():
 def test_a_judge_needs_no_labels():
     task = pt.Task(unlabeled=[f"write about {n}" for n in range(20)], test=["one", "two"], metric="judge", name="notes")
     fits, lacks = split(pt.advise(task, never, budget="9000000calls"))
-    assert set(fits) == {"manual", "opro", "spo"} and "few-shot" in lacks
+    assert set(fits) == {"manual", "opro", "promptagent", "spo"} and "few-shot" in lacks
 
 
 def test_nothing_that_learns_fits():
@@ -145,6 +145,7 @@ def test_what_a_budget_buys(unrecorded):
     # 24 of 60 calls are held back for evidence: 36 of 75 are 48 %, which is 4 of 10 rounds.
     assert "covers 48 % of it (4 of 10 rounds)" in spo["why"][1]["text"]
     assert "buys 0 of 200 steps" in split(small)[1]["opro"]["text"]
+    assert "buys 0 of 289 prompts" in split(small)[1]["promptagent"]["text"]
     assert set(split(pt.advise("tickets", never, budget="1calls"))[0]) == {"few-shot", "manual"}
     assert small["budget_given"] and not pt.advise("tickets", never)["budget_given"]
 

@@ -228,7 +228,7 @@ def test_a_shorter_search_is_the_beginning_of_a_longer_one():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"search": "dfs"}, {"returns": "max"}, {"output": "last"}, {"width": 0}, {"prompts": -1}, {"exploration": -1.0}],
+    [{"search": "dfs"}, {"returns": "max"}, {"output": "last"}, {"width": 0}, {"prompts": 0}, {"exploration": -1.0}],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValueError, match=r"search|returns|counts|exploration"):
