@@ -147,6 +147,7 @@ def test_what_a_budget_buys(unrecorded):
     # 24 of 60 calls are held back for evidence: 36 of 75 are 48 %, which is 4 of 10 rounds.
     assert "covers 48 % of it (4 of 10 rounds)" in spo["why"][1]["text"]
     assert "buys 0 of 200 steps" in split(small)[1]["opro"]["text"]
+    assert "buys 0 of 289 prompts" in split(small)[1]["promptagent"]["text"]
     fits, lacks = split(pt.advise("tickets", never, budget="1calls"))
     assert set(fits) == {"few-shot", "manual"}
     assert "buys 0 of 780 metric calls" in lacks["gepa"]["text"]

@@ -83,14 +83,14 @@ class PromptAgent:
     """B: training items of a mini-batch (code)."""
     items: int = 150
     """|S|: labelled items that score every prompt (code)."""
-    prompts: int = 0
-    """Prompts that are scored at most, the start among them (ours); 0: as many as the iterations can ask for."""
+    prompts: int = 289
+    """Prompts that are scored at most, the start among them (ours: 1 + T * depth_limit * width at these defaults)."""
     temperature: float = 1.0
     """Temperature of the optimizer (code); the task model's is 0."""
     returns: str = "sum"
     """Return of a path: the sum of its rewards (code), or their mean, better in the card's trials."""
     output: str = "node"
-    """What is returned: the best node, or path, the best node of the best path (section 4)."""
+    """What is returned: the best node, or (mcts only) path, the best node of the best path (section 4)."""
     finalists: int = 3
     """Best prompts that are scored again on as many fresh items at the end (ours); 1 turns it off."""
     patience: int = 10
@@ -102,8 +102,8 @@ class PromptAgent:
         if self.returns not in ("sum", "mean") or self.output not in ("node", "path"):
             raise ValueError("returns is sum or mean, output is node or path")
         counts = (self.iterations, self.width, self.rewrites, self.depth_limit, self.batch, self.items, self.finalists)
-        if min(*counts, self.patience) < 1 or self.prompts < 0:
-            raise ValueError("all counts are at least 1, prompts is 0 or more")
+        if min(*counts, self.prompts, self.patience) < 1:
+            raise ValueError("all counts are at least 1")
         if self.exploration < 0 or not 0 <= self.temperature <= 2:
             raise ValueError("exploration is at least 0, temperature lies between 0 and 2")
 
@@ -113,7 +113,7 @@ class PromptAgent:
         most = 1 + self.iterations * self.depth_limit * self.width * self.rewrites
         if self.search == "beam":
             most = 1 + self.width**2 * (1 + self.depth_limit)
-        return min(most, self.prompts or most)
+        return min(most, self.prompts)
 
     @property
     def samples(self) -> int:
@@ -139,7 +139,8 @@ class PromptAgent:
         arms[self.search](planner)
         if planner.idle >= self.patience:
             run.log("advice", text="the optimizer brought no new prompt any more: the search ended early")
-        ranked = planner.tree.ranked() if self.output == "node" else planner.tree.best_path()
+        by_path = self.output == "path" and self.search == "mcts"
+        ranked = planner.tree.best_path() if by_path else planner.tree.ranked()
         finalists = [node.state for node in ranked[: self.finalists]]
         best = rescore(run, finalists, fresh_items(run, planner.S, self.items)).best
         return replace(best, method="promptagent")

@@ -156,6 +156,12 @@ def test_greedy_moves_where_a_child_is_better_only():
     assert [node.parent.number for node in planner.tree.nodes[1:]] == [0, 0, 2, 2, 2, 5]
 
 
+def test_arms_without_paths_return_the_best_node():
+    for arm in ("greedy", "beam", "monte-carlo"):
+        found, _ = search(Scripted(lambda n: 3 + n), search=arm, output="path", prompts=6, finalists=1)
+        assert "skill 7" in found.instruction
+
+
 def test_monte_carlo_makes_children_of_the_start_alone():
     planner = planned(Scripted(lambda n: n % 9), search="monte-carlo", prompts=12)
     assert len(planner.tree.nodes) == 12 and {n.depth for n in planner.tree.nodes} == {0, 1}
@@ -222,7 +228,7 @@ def test_a_shorter_search_is_the_beginning_of_a_longer_one():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"search": "dfs"}, {"returns": "max"}, {"output": "last"}, {"width": 0}, {"prompts": -1}, {"exploration": -1.0}],
+    [{"search": "dfs"}, {"returns": "max"}, {"output": "last"}, {"width": 0}, {"prompts": 0}, {"exploration": -1.0}],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValueError, match=r"search|returns|counts|exploration"):
