@@ -159,8 +159,9 @@ class GEPA:
         before = examine(run, p, D)
         if all(a.score >= 1 for a in before):
             return None, "nothing to learn", len(D)
-        request = frame(REFLECT, {"instruction": p.instruction, "cases": cases(run, before)})
-        (child,) = propose(run, [request], p, temperature=self.temperature, known=known)
+        shown = cases(run, before)
+        request = frame(REFLECT, {"instruction": p.instruction, "cases": shown})
+        (child,) = propose(run, [request], p, temperature=self.temperature, known=known, why=[shown])
         if child is None:
             return None, "no usable proposal", len(D)
         if gain(before, examine(run, child, D)) > 0:
