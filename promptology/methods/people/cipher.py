@@ -66,6 +66,11 @@ class CIPHER:
     floor: float = 0.0
     """By how much a similar context's cosine must lie above the median of all pairs; 0 takes any (paper)."""
 
+    @property
+    def calls_each(self) -> int:
+        """Calls that a prediction takes at most: one to merge several preferences, one to write."""
+        return 1 + (self.k > 1)
+
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k is {self.k}; at least 1 similar context is looked up")
