@@ -11,6 +11,7 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,7 +76,8 @@ class Session:
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
 
 
 def begun(method: str) -> State:

@@ -157,11 +157,11 @@ class Recaller(AnswerPredictor):
         if not self.looked_up:
             return total
         texts = [text for item in items if (text := self._text(item)) not in self.found]
-        longest = sorted((n.preference for n in self.memory.notes), key=lambda text: len(text.encode()))
-        longest = longest[-self.looked_up :]
+        phrases = sorted((n.preference for n in self.memory.notes), key=lambda text: len(text.encode()))
+        longest = phrases[-self.looked_up :]
         for text in texts:
             total = total.plus(self._encoder.worst([], [text], known))
-            if not self._shows_edits and len({n.preference for n in self.memory.notes}) > 1:
+            if self.looked_up > 1 and not self._shows_edits and len(set(phrases)) > 1:
                 # Its text is not known, so that it must not pass for one that was asked or counted before.
                 asked = self.handle.requests(["\n".join([AGGREGATE, *longest, text])], max_tokens=PHRASE)
                 total = total.plus(self.handle.worst(asked, [], known))

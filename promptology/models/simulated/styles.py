@@ -91,9 +91,7 @@ def majority(styles: Sequence[Style]) -> Style:
     return frozenset(name for name in TRAITS if 2 * sum(name in style for style in styles) > len(styles))
 
 
-_PAIR = re.compile(
-    r"^(?:Revised|Final)[^\n:]{0,12}:\n(.*?)(?=\n+(?:Draft|Original)[^\n:]{0,12}:\n|\n*</|\Z)", re.M | re.S
-)
+_PAIR = re.compile(r"^(?:Revised|Final)[^\n:]{0,12}:\n(.*?)(?=\n\n|\n*</|\Z)", re.M | re.S)
 _ASKS = re.compile(r"\bone short phrase\b|\bshort phrase\b|\bin a phrase\b", re.I)
 
 
