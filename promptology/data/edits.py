@@ -53,6 +53,7 @@ class EditCost(ByItem):
 
     name = "edit_cost"
     outputs = ("text",)
+    share = False
 
     def item(self, prediction: Any, target: Any) -> float:
         """Return minus the word edits to the nearest right text."""

@@ -9,6 +9,7 @@ import pytest
 
 from promptology.data.edits import EditCost, edit_distance, edits, words
 from promptology.data.metrics import metric
+from promptology.evidence.statistics import bootstrap_interval
 
 
 def by_table(one, other):
@@ -63,3 +64,8 @@ def test_the_metric_is_negated_and_takes_the_nearest_of_several_texts():
     assert cost.item("a b", ("x y z", "a")) == -1
     assert cost.item(None, "a b c") == -3
     assert cost.aggregate(["a b", "a b"], ["a b", "a"]) == {"edit_cost": -0.5, "edits_per_100_words": 25.0}
+
+
+def test_drafts_that_are_all_right_have_no_interval_above_0():
+    found = bootstrap_interval(EditCost(), ["a b"] * 9, ["a b"] * 9, np.random.default_rng(0))
+    assert (found.value, found.low, found.high) == (0, 0, 0)
