@@ -26,6 +26,15 @@ def home(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def own_methods(monkeypatch):
+    """Let the catalogue hold the package's methods alone: other tests register some that break on purpose."""
+    from promptology.methods import registry
+
+    own = {slug: c for slug, c in registry.catalogue().items() if c.cls.__module__.startswith("promptology.")}
+    monkeypatch.setattr(registry, "_CARDS", own)
+
+
 class Server:
     """A simulated model served by the real command."""
 

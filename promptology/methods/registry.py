@@ -133,10 +133,17 @@ def create(name: Any, settings: Mapping[str, Any] | None = None) -> Any:
             there = ", ".join(known) or "none"
             raise UsageError(f"method {name!r} has no setting {key!r}; its settings: {there}")
         values[key] = _convert(name, known[key], value)
+    unset = [f.name for f in card.settings if _required(f) and f.name not in values]
+    if unset:
+        raise UsageError(f"method {name!r} needs a value for {', '.join(unset)}: --set {unset[0]}=VALUE")
     try:
         return card.cls(**values)
     except ValueError as error:
         raise UsageError(f"method {name!r}: {error}") from None
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def planned(method: Any, task: Any, model: Any = None) -> Any:

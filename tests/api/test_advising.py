@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 import pytest
@@ -14,11 +14,11 @@ import promptology as pt
 from promptology.api import advising
 from promptology.errors import UsageError
 from promptology.evidence.statistics import items_needed
-from promptology.methods import registry
 from promptology.methods.registry import catalogue
 from promptology.run.cost import Cost
 from promptology.run.store import using_store
 
+pytestmark = pytest.mark.usefixtures("own_methods")
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 SEARCH = {"few-shot", "manual", "opro", "random-search", "spo"}
 SOFT = {"dept", "lora", "p-tuning", "prefix-tuning", "prompt-tuning", "ptec", "linear-probe"}
@@ -191,8 +191,18 @@ class Mine:
         return run.start
 
 
-def test_a_method_from_outside(monkeypatch):
-    monkeypatch.setattr(registry, "_CARDS", dict(registry._CARDS))
+@pytest.mark.usefixtures("unrecorded")
+def test_a_method_from_outside_that_has_to_be_told_something():
+    @pt.method("bare", family="search", learns="text", needs={"model": pt.Generates}, labels=False)
+    @dataclass(frozen=True)
+    class Bare(Mine):
+        hints: int = field(kw_only=True)
+
+    lacks = split(pt.advise("tickets", never, budget="200calls"))[1]
+    assert lacks["bare"]["text"] == "method 'bare' needs a value for hints: --set hints=VALUE"
+
+
+def test_a_method_from_outside():
     pt.method("mine", family="search", learns="text", needs={"model": pt.Generates}, labels=False)(Mine)
     found = pt.advise("tickets", never, budget="200calls")
     mine = next(m for m in found["methods"] if m["method"] == "mine")

@@ -241,7 +241,8 @@ def test_killed_and_interrupted_commands_continue(tmp_path, colours_csv):
     charged, paid = (sum(e[of]["calls"] for run in runs for e in run["ledger"]) for of in ("charged", "paid"))
     in_flight = 2 * 2 * 16  # of two workers, at the kill and at the interruption
     assert server.answered.total() <= charged + in_flight  # nothing answered was asked twice by the run that had it
-    assert server.answered.total() <= paid  # whatever a killed worker was answered is in the ledger
+    # What a killed worker was answered is in the ledger, but for requests that it marked in its last 20 ms.
+    assert server.answered.total() <= paid + 2 * 16
 
 
 def test_without_ray_there_is_one_line(colours, monkeypatch):

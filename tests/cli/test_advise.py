@@ -8,6 +8,8 @@ import pytest
 
 from promptology.cli.app import run
 
+pytestmark = pytest.mark.usefixtures("own_methods")
+
 
 def test_the_table_names_sources_and_says_the_default_budget(capsys):
     assert run(["advise", "--task", "tickets", "--model", "simulated:features"]) == 0
