@@ -61,7 +61,7 @@ def test_it_writes_what_is_asked_for_and_imitates_what_it_is_shown():
 def test_it_is_opened_by_its_name_and_keeps_the_contract_of_models():
     opened = model("simulated:styles?error=0.2&seed=3")
     assert (opened.error, opened.seed, opened.simulated) == (0.2, 3, True)
-    with pytest.raises(UsageError, match="no option 'judge'; there are seed, error"):
+    with pytest.raises(UsageError, match="no option 'judge'; there are seed, error, imitate"):
         model("simulated:styles?judge=1")
     with pytest.raises(UsageError, match="error is 2"):
         model("simulated:styles?error=2")

@@ -2,6 +2,10 @@
 
 Protocol prequential, one item at a time: a draft is committed before the person sees it, and the edit that it costs is
 the evidence. The learners that CIPHER is compared with are the same loop with another memory.
+
+Two choices in this world decide how edits that are shown compare with preferences that are named. The writer misreads
+styles as often when it imitates texts as when it describes them; one that imitates without an error has no use for
+preferences, and then showing edits is cheaper. And it describes the whole style of a text, not only what was changed.
 """
 
 from __future__ import annotations
@@ -97,7 +101,14 @@ LEARNERS: Mapping[str, CIPHER] = {
 }
 
 
-def play(learner: CIPHER, world: StyleWorld, seed: int, error: float, rounds: int = ROUNDS) -> dict[str, float]:
+def play(
+    learner: CIPHER,
+    world: StyleWorld,
+    seed: int,
+    error: float,
+    rounds: int = ROUNDS,
+    imitate: float | None = None,
+) -> dict[str, float]:
     """Return the word edits over all rounds, with what stands beside them.
 
     `accepted`: share of drafts that were let stand; `right`: share of rounds in which the preference that was used was
@@ -106,7 +117,7 @@ def play(learner: CIPHER, world: StyleWorld, seed: int, error: float, rounds: in
     items = world.items(rounds)
     person = SimulatedPerson(world)
     meter = Meter(memory_store(), "stream", seed=seed)
-    models = {"model": SimulatedWriter(seed=seed, error=error), "encoder": HashingEncoder()}
+    models = {"model": SimulatedWriter(seed=seed, error=error, imitate=imitate), "encoder": HashingEncoder()}
     handles = {role: Handle(meter, role, model, offers(model)) for role, model in models.items()}
     signature = Signature(instruction="Write a short message from these notes.")
     run = Run(Task(items, [], [], signature=signature, name="styles"), handles, meter, seed=seed)

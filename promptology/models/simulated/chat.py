@@ -269,7 +269,7 @@ def from_spec(text: str, known: Mapping[str, str] | None = None) -> Any:
     world, _, options = text.partition("?")
     kinds = {"seed": int, "solve": float, "rewrite": float, "judge": float, "bias": float, "latency": float}
     if world == "styles":
-        kinds = {"seed": int, "error": float}
+        kinds = {"seed": int, "error": float, "imitate": float}
     values: dict[str, Any] = {}
     for key, value in parse_qsl(options.replace(",", "&"), keep_blank_values=True):
         if key not in kinds:

@@ -3,7 +3,8 @@
 It writes a text from notes in the style that the request names, or, shown earlier drafts with what became of them, in
 the style of those. Asked for a phrase about drafts and what became of them it names the style that most of the final
 texts show; asked for a phrase about a list of preferences it names what more than half of them say. Whenever it reads a
-style out of final texts, to name it or to imitate it, it errs on each of the six with the probability `error`.
+style out of final texts, to name it or to imitate it, it errs on each of the six with the probability `error`. It names
+the whole style of the final texts, not only what changed against the drafts: what the person left as it was is wanted.
 """
 
 from __future__ import annotations
@@ -98,18 +99,20 @@ _ASKS = re.compile(r"\bone short phrase\b|\bshort phrase\b|\bin a phrase\b", re.
 class SimulatedWriter:
     """Offers `Generates`. Deterministic in seed and content; keeps nothing between requests.
 
-    `error`: how often it misreads a trait. Raises UsageError for a value outside 0 to 1.
+    `error`: how often it misreads a trait; `imitate`: the same where it imitates, if it differs. Raises UsageError for a value outside 0 to 1.
     """
 
     local = False
     simulated = True
     name = "simulated-styles"
 
-    def __init__(self, *, seed: int = 0, error: float = 0.1) -> None:
-        if not 0.0 <= error <= 1.0:
-            raise UsageError(f"simulated model: error is {error}; it must lie between 0 and 1")
+    def __init__(self, *, seed: int = 0, error: float = 0.1, imitate: float | None = None) -> None:
         self.seed, self.error = seed, error
-        self.identity = f"simulated:styles:seed={seed}:error={error}"
+        self.imitate = error if imitate is None else imitate
+        for name, value in (("error", self.error), ("imitate", self.imitate)):
+            if not 0.0 <= value <= 1.0:
+                raise UsageError(f"simulated model: {name} is {value}; it must lie between 0 and 1")
+        self.identity = f"simulated:styles:seed={seed}:error={self.error}:imitate={self.imitate}"
 
     def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
         """Yield an answer per request."""
@@ -124,14 +127,14 @@ class SimulatedWriter:
         before, _, notes = text.rpartition("\n\n")
         if _ASKS.search(text):
             lines = [line for line in text.splitlines() if style_in(line) or PLAIN in line]
-            phrase = named(self.read(finals) if finals else majority([style_in(line) for line in lines]))
+            phrase = named(self.read(finals, self.error) if finals else majority([style_in(line) for line in lines]))
             return f"<preference>{phrase}</preference>" if "<preference>" in text else phrase
-        return written(notes, self.read(finals) if finals else style_in(before))
+        return written(notes, self.read(finals, self.imitate) if finals else style_in(before))
 
-    def read(self, finals: Sequence[str]) -> Style:
-        """Return the style that most of the texts show, each trait misread with the probability `error`."""
+    def read(self, finals: Sequence[str], error: float) -> Style:
+        """Return the style that most of the texts show, each trait misread with this probability."""
         said = "\0".join([str(self.seed), *finals])
         key = hashlib.blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
-        wrong = np.random.default_rng(int.from_bytes(key, "big")).random(len(TRAITS)) < self.error
+        wrong = np.random.default_rng(int.from_bytes(key, "big")).random(len(TRAITS)) < error
         seen = majority([style_of(text) for text in finals])
         return frozenset(name for name, flip in zip(TRAITS, wrong, strict=True) if (name in seen) != flip)

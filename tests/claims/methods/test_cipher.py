@@ -51,3 +51,12 @@ def test_one_preference_for_all_contexts_is_a_share_of_the_plain_prompt():
     found = cipher.needs_context(0, None)
     assert found["none"]["cost"] == -1 and set(found) == set(BY_ID["cipher-needs-context"].arms)
     assert -0.2 < found["cipher_5"]["cost"] < 0
+
+
+def test_the_limit_that_the_file_names_is_real():
+    # Who imitates without an error needs no preference in words: showing the edits costs less than CIPHER.
+    def mean(arm, **options):
+        learner = cipher.LEARNERS[arm]
+        return sum(-cipher.play(learner, StyleWorld(seed), seed, 0.1, **options)["cost"] for seed in range(4)) / 4
+
+    assert mean("icl_edit", imitate=0.0) < mean("cipher_5") < mean("icl_edit")
