@@ -27,8 +27,5 @@ def test_edited_texts_become_a_memory_that_is_applied(tmp_path, cli):
     done = cli(*fit, "--encoder", "minilm", "--out", prompt)
     assert done.returncode == 0, done.stderr
     assert "edit_cost" in done.stdout and "better" in done.stdout
-    apply = ["apply", prompt, "--model", model]
-    done = cli(*apply, "some notes")
-    assert done.returncode == 2 and "needs a model in the role 'encoder' that embeds" in done.stderr
-    done = cli(*apply, "--encoder", "minilm", "some notes")
+    done = cli("apply", prompt, "--model", model, "--encoder", "minilm", "some notes")
     assert done.returncode == 0 and "some notes" in done.stdout.casefold()
