@@ -28,6 +28,7 @@ FAMILY = {
     "search": "The prompt stays readable: an instruction, demonstrations, or the wording of labels. Most ask for no "
     "more than a model that answers.",
     "soft": "The prompt is numbers inside the model, or on top of its vectors. The model stays frozen.",
+    "people": "A person's own work is the signal: edits, choices, answers. The person may be a file of earlier texts.",
     "weights": "Weights move, in a copy or beside the model: reference arms, to show what a prompt leaves to gain.",
 }
 ACCESS = {
@@ -38,11 +39,14 @@ ACCESS = {
     "differentiable": "lets gradients reach its inputs, while its weights stay as they are: a transformers model in "
     "this process",
     "trainable": "has weights that a copy may move, while it stays as it is: a transformers model in this process",
+    "edits": "makes of a draft what is wanted, as a person does: an object with `edit(context, draft)`, in Python",
 }
 ROLES = {
     "model": "does the task",
     "optimizer": "writes new prompts",
     "judge": "compares or grades outputs",
+    "encoder": "tells which contexts are similar",
+    "person": "changes drafts by hand",
 }
 EXAMPLES = {
     "generates": ("tickets", "simulated:tickets", "300calls"),
@@ -146,12 +150,16 @@ def example(card: Card) -> list[str]:
     task, model, budget = EXAMPLES[access]
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
-    if card.settings and (value := card.settings[0].default) != "":
+    if encoder := "encoder" in card.needs:
         lines[0] += " \\"
+        lines.append("    --encoder minilm")
+    if card.settings and (value := card.settings[0].default) != "":
+        lines[-1] += " \\"
         lines.append(f"    --set {card.settings[0].name}={_plain(value)} --budget {budget}")
         given = f"    settings={{{card.settings[0].name!r}: {value!r}}},\n".replace("'", '"')
     else:
-        lines[0] += f" --budget {budget}"
+        lines[-1] += f" --budget {budget}"
+    given += '    helpers={"encoder": pt.model("minilm")},\n' if encoder else ""
     code = f"""import promptology as pt
 
 task = pt.load_task("{task}")
@@ -162,8 +170,9 @@ result = pt.fit(
 {given}    budget="{budget}",
 )
 print(result.evidence)"""
+    chat = "With the simulated chat model, which runs here, costs nothing and needs no network"
     about = {
-        "generates": "With the simulated chat model, which runs here, costs nothing and needs no network:",
+        "generates": f"{chat}{', and MiniLM, which comes with the extra `demo`' if encoder else ''}:",
         "embeds": "With MiniLM, which comes with the extra `demo`:",
     }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
     return [about, fence("console", "$ " + "\n".join(lines)), fence("python", code)]

@@ -96,6 +96,9 @@ class Common:
     judge: Annotated[
         str | None, O("--judge", metavar="MODEL", help="Model that compares or grades outputs; default: --model.")
     ] = None
+    encoder: Annotated[
+        str | None, O("--encoder", metavar="MODEL", help="Model that embeds contexts; default: --model.")
+    ] = None
     budget: Annotated[
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
     ] = None
@@ -211,7 +214,7 @@ class Common:
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""
-        given = {"optimizer": self.optimizer, "judge": self.judge}
+        given = {"optimizer": self.optimizer, "judge": self.judge, "encoder": self.encoder}
         return {role: self.open(source) for role, source in given.items() if source}
 
     def start(self) -> str | None:

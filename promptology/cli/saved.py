@@ -59,6 +59,7 @@ def apply(
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="What a local model computes in.")] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="Model that embeds, for a memory.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
@@ -76,7 +77,9 @@ def apply(
     rows = _given(input, text, texts, fields)
     watcher = Watcher()
     try:
-        predictions = run_apply(learned, bound, [values for _, values in rows], progress=watcher.progress)
+        helpers = {"encoder": opened(encoder, {"device": device})} if encoder else None
+        given = [values for _, values in rows]
+        predictions = run_apply(learned, bound, given, helpers=helpers, progress=watcher.progress)
     finally:
         watcher.close()
     if getattr(bound, "simulated", False):

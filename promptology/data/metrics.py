@@ -65,7 +65,7 @@ def must_fit(metric: Metric, signature: Signature) -> None:
 FITTING: Mapping[str, tuple[str, ...]] = {
     "class": ("accuracy", "macro_f1", "micro_f1", "judge"),
     "classes": ("micro_f1", "macro_f1", "exact_match", "jaccard", "judge"),
-    "text": ("exact_match", "token_f1", "rouge_l", "bleu", "judge"),
+    "text": ("exact_match", "token_f1", "rouge_l", "bleu", "edit_cost", "judge"),
     "spans": ("span_f1", "token_f1", "exact_match", "judge"),
     "ranking": ("kendall_tau", "ndcg", "mrr", "exact_match", "judge"),
 }
@@ -283,6 +283,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "mrr": _lazy("list_metrics", "MRR"),
     "rouge_l": _lazy("text_metrics", "RougeL"),
     "bleu": _lazy("text_metrics", "Bleu"),
+    "edit_cost": _lazy("edits", "EditCost"),
     "judge": _lazy("judging", "JudgeMetric"),
 }
 

@@ -21,8 +21,8 @@ class Metric(Protocol):
     is what racing and McNemar's test need. `needs`: per role, the protocol (by name) of the models it uses; such a
     metric offers `questions` and `graded` too, see `JudgeMetric`. A metric may offer `resampled(predictions, targets,
     indices)`, see `resample`, and `feedback(prediction, target) -> str`, see `Explains`; `outputs`, the kinds of
-    output it scores (without it, all); `labels = False` where it needs no targets; `identity`, what tells it from
-    others of its name.
+    output it scores (without it, all); `labels = False` where it needs no targets; `share = False` where its figure is
+    no share of 0 to 1, so that 1 is not what is perfect; `identity`, what tells it from others of its name.
     """
 
     name: str

@@ -263,7 +263,7 @@ class Course(NamedTuple):
 
 def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
     """Learn, choose on validation, measure on the sealed split or in a duel."""
-    meter.held_back = held_back(run.task, settings.budget, settings.noise_floor)
+    meter.held_back = held_back(run.task, settings.budget, settings.noise_floor, calls_each(method))
     found = within(run, learn(method, run))
     check_alive(card, run, meter)
     learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
@@ -287,13 +287,18 @@ def _stream(card: Card, method: Any, settings: Settings, run: Run, meter: Meter,
     """Predict, open the labels and learn, block by block."""
     reserved = {resource: limit * settings.budget.evidence_share for resource, limit in settings.budget.limits.items()}
     if "calls" in reserved:
-        most = 2 * len(run.task.train) * (1 + len(run.task.metric.needs))
+        most = len(run.task.train) * (1 + calls_each(method) + 2 * len(run.task.metric.needs))
         reserved["calls"] = min(int(reserved["calls"]), most)
     done = prequential(method, run, meter, reserved, settings.blocks, settings.order)
     check_alive(card, run, meter)
     fits = len(done.evidence.curve)
     ended = (f"the budget ended {done.ended} of {fits} fits before their end",) if done.ended else ()
     return Course(done.learned, done.evidence, done.learning, ended, guard(run, meter, done.evidence, done.learned, 0))
+
+
+def calls_each(method: Any) -> int:
+    """Return the calls that a prediction by what a method learns takes at most: 1, or as its class says."""
+    return int(getattr(method, "calls_each", 1))
 
 
 def warnings_of(ended: Sequence[str], evidence: Evidence, meter: Meter) -> tuple[str, ...]:

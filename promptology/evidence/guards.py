@@ -99,6 +99,10 @@ class Again(OneShot):
         super().__init__(first.learned, {"model": first.handle}, first.signature)
         self._first = first
 
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Ask what the first must know."""
+        self._first.prepare(items)
+
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return the requests of the first, with the next sample."""
         return [replace(r, sample=r.sample + 1) for r in self._first.requests(items)]

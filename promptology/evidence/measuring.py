@@ -103,7 +103,7 @@ def affordable(
     known: dict[int, set[Any]] = {id(p.handle): set() for p in predictors}
     for n, item in enumerate(items):
         for p in predictors:
-            total = total.plus(p.handle.worst(p.requests([item]), p.texts([item]), known[id(p.handle)]))
+            total = total.plus(p.most([item], known[id(p.handle)]))
         if judge:
             total = total.plus(judge.worst(predictors, item))
         if not meter.covers(total.scaled(meter.tries)):

@@ -152,7 +152,7 @@ def holdout(run: Run, meter: Meter, found: Learned, rng: np.random.Generator) ->
         start,
         best,
         metric.aggregate(best.outputs, best.targets),
-        sample_size_hint(best.n, disagreement) if disagreement else "",
+        sample_size_hint(best.n, disagreement) if disagreement and getattr(metric, "share", True) else "",
         openings,
         (
             *([] if n == len(items) else [f"{n} of {len(items)} test items: what the budget covered"]),

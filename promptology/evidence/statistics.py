@@ -67,7 +67,7 @@ def bootstrap_interval(
     else:
         figures = over_resamples(lambda rows: resample(metric, predictions, targets, rows), n, rng, resamples)
     low, high = _quantiles(figures, level)
-    if metric.decomposes and low == high and value in (0.0, 1.0):
+    if metric.decomposes and getattr(metric, "share", True) and low == high and value in (0.0, 1.0):
         return binomial(round(value * n), n, level)
     return Interval(value, low, high, n)
 

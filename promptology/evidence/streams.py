@@ -262,7 +262,7 @@ class _Course:
             start,
             found,
             metric.aggregate(found.outputs, found.targets),
-            sample_size_hint(found.n, disagreement) if disagreement else "",
+            sample_size_hint(found.n, disagreement) if disagreement and getattr(metric, "share", True) else "",
             notes=tuple(notes),
             curve=tuple(self.curve),
         )

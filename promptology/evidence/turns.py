@@ -70,17 +70,19 @@ class Turns:
         yield
 
 
-def held_back(task: Task, budget: Budget, again: int = 0) -> dict[str, float]:
+def held_back(task: Task, budget: Budget, again: int = 0, each: int = 1) -> dict[str, float]:
     """Return what learning must leave for evidence: its share of each limit, and of calls no more than it can use.
 
-    `again`: items that are asked a second time, for the noise floor.
+    `again`: items that are asked a second time, for the noise floor; `each`: calls that a prediction by what was found
+    takes at most.
     """
     share = {resource: limit * budget.evidence_share for resource, limit in budget.limits.items()}
     if "calls" in share:
         items = len(task.test) + len(choosing_items(task))
         scored = task.labelled or not getattr(task.metric, "labels", True)
         # A judge grades every answer.
-        most = (2 * items + again) * (1 + len(task.metric.needs)) if scored else 4 * len(task.test)
+        graded = len(task.metric.needs)
+        most = items * (1 + graded) + (items + again) * (each + graded) if scored else (3 + each) * len(task.test)
         share["calls"] = min(int(share["calls"]), most)
     return share
 

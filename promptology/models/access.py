@@ -169,12 +169,48 @@ class Trainable(Protocol):
         ...
 
 
+@runtime_checkable
+class Edits(Protocol):
+    """A person, real or simulated, who makes a draft into what is wanted."""
+
+    name: str
+
+    def edit(self, context: str, draft: str) -> str:
+        """Return the final text for what was to be written about; the draft itself where it may stay."""
+        ...
+
+
+@runtime_checkable
+class Chooses(Protocol):
+    """A person, real or simulated, who says which of several texts is best."""
+
+    name: str
+
+    def choose(self, context: str, options: Sequence[str]) -> int:
+        """Return the position of the option that is preferred."""
+        ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A person, real or simulated, who answers questions about what is wanted."""
+
+    name: str
+
+    def answer(self, question: str) -> str:
+        """Return the answer in the person's own words."""
+        ...
+
+
 PROTOCOLS: dict[str, type] = {
     "generates": Generates,
     "scores": Scores,
     "embeds": Embeds,
     "differentiable": Differentiable,
     "trainable": Trainable,
+    "edits": Edits,
+    "chooses": Chooses,
+    "answers": Answers,
 }
 
 

@@ -3,6 +3,17 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, heads, likelihood, vectors  # isort: skip
+from promptology.predict import answers, heads, likelihood, recalling, vectors  # isort: skip
 
-__all__ = ["Predictions", "Predictor", "answers", "bind", "heads", "joined", "likelihood", "predict_many", "vectors"]
+__all__ = [
+    "Predictions",
+    "Predictor",
+    "answers",
+    "bind",
+    "heads",
+    "joined",
+    "likelihood",
+    "predict_many",
+    "recalling",
+    "vectors",
+]

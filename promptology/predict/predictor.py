@@ -69,6 +69,14 @@ class Predictor(Protocol):
     signature: Signature
     handle: Handle
 
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Ask what must be known before the requests of these items can be made."""
+        ...
+
+    def most(self, items: Sequence[Item], known: set[Any]) -> Cost:
+        """Return the most that predicting these items can cost; `known` as of `Handle.worst`."""
+        ...
+
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return what must be generated for these items; empty for readouts that generate nothing."""
         ...
@@ -92,6 +100,7 @@ class OneShot:
     def __init__(self, learned: Learned, handles: Mapping[str, Handle], signature: Signature) -> None:
         self.learned = learned
         self.signature = signature
+        self.handles = handles
         self.handle = handles["model"]
         self.injected = injected_of(learned)
 
@@ -99,6 +108,13 @@ class OneShot:
     def inside(self) -> dict[str, Any]:
         """What requests must carry so that the model works with the learned parts inside it."""
         return {"injected": self.injected} if self.injected else {}
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Ask nothing: the items say all that the requests need."""
+
+    def most(self, items: Sequence[Item], known: set[Any]) -> Cost:
+        """Return the worst case of the requests and texts of these items."""
+        return self.handle.worst(self.requests(items), self.texts(items), known)
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return no requests."""
@@ -189,6 +205,8 @@ def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list
         texts = [text for n in members for text in predictors[n].texts(items)]
         if texts:
             handle.embed(texts)
+        for n in members:
+            predictors[n].prepare(items)
         batches = [predictors[n].requests(items) for n in members]
         flat = [request for batch in batches for request in batch]
         outcomes = handle.outcomes(flat) if flat else []

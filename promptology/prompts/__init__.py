@@ -1,6 +1,7 @@
 """Kinds of learned parts, readouts, saving and export."""
 
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
+from promptology.prompts.memory import Memory, Note
 from promptology.prompts.saving import load, save
 from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
 
@@ -9,6 +10,8 @@ __all__ = [
     "Demonstrations",
     "Example",
     "Learned",
+    "Memory",
+    "Note",
     "Part",
     "Readout",
     "SiteModule",

@@ -9,6 +9,7 @@ from pathlib import Path
 from promptology.errors import UsageError
 from promptology.prompts.injected import INSIDE
 from promptology.prompts.learned import Learned, show_inside
+from promptology.prompts.memory import Memory
 from promptology.prompts.peft import Exported, write_peft
 from promptology.prompts.render import messages
 
@@ -29,6 +30,11 @@ def _rendered(learned: Learned, target: str) -> tuple[tuple[str, str], ...]:
     if inside:
         shown = "; ".join(show_inside([part.summary() for part in inside]))
         raise UsageError(f"export to {target} would lose what stands inside the model ({shown}); use --to peft")
+    if (memory := learned.part(Memory)) and (memory.notes or memory.pinned):
+        raise UsageError(
+            f"export to {target} would lose what is remembered: this prompt is composed anew for each input from "
+            f"{len(memory.notes)} cases, so apply it with `promptology apply`"
+        )
     if learned.roles.get("model") not in ("generates", "differentiable"):
         raise UsageError(
             f"export to {target} needs a prompt for a model that generates; this one needs a model that "

@@ -52,6 +52,15 @@ class Summed(Protocol):
         ...
 
 
+@runtime_checkable
+class Listed(Protocol):
+    """A part that is shown as lines of text."""
+
+    def lines(self) -> list[str]:
+        """Return the lines."""
+        ...
+
+
 KINDS: dict[str, type[Part]] = {}
 P = TypeVar("P", bound=type)
 
@@ -242,6 +251,8 @@ class Learned:
                 lines += [part.instruction] if part.instruction else []
             elif isinstance(part, Demonstrations):
                 lines += _show_examples(part.examples)
+            elif isinstance(part, Listed):
+                lines += part.lines()
             elif isinstance(part, Readout):
                 if part.type != "answer":
                     lines += [f"[{part.type}] {name}: {value}" for name, value in part.options.items()]

@@ -19,6 +19,7 @@ from promptology.models.access import (
     offers,
     verb,
 )
+from promptology.models.byediting import ByEditing
 from promptology.models.byscore import ByScore
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
@@ -130,6 +131,13 @@ class Handle:
         for access in {"differentiable" if isinstance(text, State) else "embeds" for text in texts} or {"embeds"}:
             self._need(access)
         return self._meter.embed(self.role, self._model, texts)
+
+    def edit(self, context: str, draft: str) -> str | None:
+        """Return what a person makes of a draft, None where no answer came; the same draft is shown only once."""
+        self._need("edits")
+        asked = Request((("context", context), ("draft", draft)))
+        (outcome,) = self._meter.generate(self.role, ByEditing(self._model), [asked])
+        return outcome.text if isinstance(outcome, Answer) else None
 
     def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
         """Return pooled hidden states as they are, float32, shape (len(texts), width), under learned parts if any."""

@@ -305,10 +305,15 @@ def _masked(text: str, found: Sequence[tuple[int, str, str]], at: int) -> tuple[
     return text, at - before
 
 
-def from_spec(text: str, known: Mapping[str, str] | None = None) -> SimulatedChat:
-    """Return the model that "WORLD?judge=0.75&bias=0.1&seed=3" names; raises UsageError with what exists."""
+def from_spec(text: str, known: Mapping[str, str] | None = None) -> Any:
+    """Return the model that "WORLD?judge=0.75&bias=0.1&seed=3" names; raises UsageError with what exists.
+
+    "styles?error=0.1&seed=3" is the writer of the module `styles`.
+    """
     world, _, options = text.partition("?")
     kinds = {"seed": int, "solve": float, "rewrite": float, "judge": float, "bias": float, "latency": float}
+    if world == "styles":
+        kinds = {"seed": int, "error": float, "imitate": float}
     values: dict[str, Any] = {}
     for key, value in parse_qsl(options.replace(",", "&"), keep_blank_values=True):
         if key not in kinds:
@@ -317,6 +322,10 @@ def from_spec(text: str, known: Mapping[str, str] | None = None) -> SimulatedCha
             values[key] = kinds[key](value)
         except ValueError:
             raise UsageError(f"simulated model: {key} takes a number, got {value!r}") from None
+    if world == "styles":
+        from promptology.models.simulated.styles import SimulatedWriter
+
+        return SimulatedWriter(**values)
     return SimulatedChat(world or "tickets", known=known, **values)
 
 

@@ -1,0 +1,1 @@
+"""Prompts learned from what a person does."""
