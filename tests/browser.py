@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,55 @@ class Browser:
     def open(self, page: Path) -> None:
         """Load a page and wait until it stands."""
         self.messages.clear()
-        self.ask("Page.navigate", url=page.as_uri())
+        self.go(page.as_uri())
+
+    def go(self, url: str) -> None:
+        """Load an address and wait until it stands; messages of before are kept."""
+        with self.loading():
+            self.ask("Page.navigate", url=url)
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Wait until what is done inside has loaded a page."""
+        before = self._loaded()
+        yield
         end = time.monotonic() + WAIT
-        while not any(m.get("method") == "Page.loadEventFired" for m in self.messages):
+        while self._loaded() == before:
             assert time.monotonic() < end, "the page does not load"
-            self.run("0")
+            self.ask("Browser.getVersion")  # a page that is going away cannot be asked
+
+    def _loaded(self) -> int:
+        return sum(m.get("method") == "Page.loadEventFired" for m in self.messages)
+
+    def until(self, script: str) -> Any:
+        """Wait until a JavaScript expression is true, and return its value."""
+        end = time.monotonic() + WAIT
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.05)
+        return value
+
+    def click(self, selector: str) -> None:
+        """Click in the middle of the first such element that can be seen, as a mouse does."""
+        found = f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.checkVisibility())"
+        find = (
+            f"(e => {{ if (!e) return null; e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+            f"const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})({found})"
+        )
+        place = self.run(find)
+        assert place, f"{selector} is not to be seen"
+        at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, **at)
+
+    def write(self, selector: str, text: str, over: bool = True) -> None:
+        """Type into a field: over what stands there, or at its end."""
+        self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.run(
+            f"(e => {{ if ({json.dumps(over)}) e.select(); else e.setSelectionRange(e.value.length, e.value.length) }})"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+        self.ask("Input.insertText", text=text)
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
@@ -130,12 +175,14 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", media=medium, features=features)
 
-    def press(self, key: str) -> None:
-        """Press and release a key."""
+    def press(self, key: str, *held: str) -> None:
+        """Press and release a key, with Control or Shift held if any."""
         code = {"Tab": 9, "Enter": 13}[key]
-        text = {"text": "\r"} if key == "Enter" else {}
+        text = {"text": "\r"} if key == "Enter" and not held else {}
+        keys = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        keys["modifiers"] = sum({"Control": 2, "Shift": 8}[name] for name in held)
         for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+            self.ask("Input.dispatchKeyEvent", type=kind, **keys, **text)
             text = {}
 
     def pdf(self) -> bytes:
