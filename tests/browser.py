@@ -118,13 +118,12 @@ class Browser:
     def _loaded(self) -> int:
         return sum(m.get("method") == "Page.loadEventFired" for m in self.messages)
 
-    def until(self, script: str) -> Any:
-        """Wait until a JavaScript expression is true, and return its value."""
+    def until(self, script: str) -> None:
+        """Wait until a JavaScript expression is true."""
         end = time.monotonic() + WAIT
-        while not (value := self.run(script)):
+        while not self.run(f"!!({script})"):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
-        return value
 
     def click(self, selector: str) -> None:
         """Click in the middle of the first such element that can be seen, as a mouse does."""

@@ -20,11 +20,9 @@ from promptology.run.cost import Cost
 from promptology.web.asking import Models
 
 FORMAT = 1
-ELSEWHERE = (
-    "This text was changed in another window meanwhile. Below is how it stands now; what you wrote is kept here."
-)
+ELSEWHERE = "This text was changed in another window meanwhile; what you wrote here is kept."
 GONE = "This round is not being edited any more: it was ended or dropped in another window."
-CHANGED = "This preference was changed in another window meanwhile. Below is how it stands now."
+CHANGED = "This preference was changed in another window meanwhile; below is how it stands now."
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "open": (),
     "drafted": ("draft", "used", "neighbours"),

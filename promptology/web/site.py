@@ -26,7 +26,7 @@ from promptology.web import views
 from promptology.web.desk import Desk, Look, Stale
 
 HERE = Path(__file__).parent
-LARGEST = 8 * 2**20
+LARGEST = 4 * 2**20
 """Bytes of a form at most."""
 PATIENCE = 1.0
 """Seconds that an answer waits for a quick model, so that a draft need not be waited for on a page of its own."""
@@ -85,7 +85,14 @@ class Site:
 
     def page(self, template: str, look: Look, status: int = 200, **values: Any) -> Response:
         """Return a page; a state that cannot be encoded, such as half a character, is shown as far as it can be."""
-        given = {"line": "", "typed": "", "look": look, "count": len(views.preferences(look.state)), **values}
+        given = {
+            "line": "",
+            "typed": "",
+            "replace": "",
+            "look": look,
+            "count": len(views.preferences(look.state)),
+            **values,
+        }
         text = self.templates.get_template(template).render(**given)
         return Response(text.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
 
@@ -252,6 +259,8 @@ def act(desk: Desk, id: str, do: str, text: str, version: int) -> str:
         desk.finish(id, text, version)
     elif do == "accept":
         desk.finish(id, None, version)
+    elif do == "save":
+        desk.write(id, text, version)
     elif do == "undo":
         desk.undo(id, text, version)
     elif do == "again":
@@ -323,7 +332,9 @@ def new_page(
 
 def write_page(site: Site, look: Look, id: str, status: int = 200, *, line: str = "", typed: str = "") -> Response:
     """Return the page of a round that waits for its draft or is being edited."""
-    return site.page("write.html.j2", look, status, line=line, typed=typed, **views.writing(look, id))
+    values = views.writing(look, id)
+    replace = id if typed and values["round"]["status"] == "drafted" else ""
+    return site.page("write.html.j2", look, status, line=line, typed=typed, replace=replace, **values)
 
 
 def preferences_page(
