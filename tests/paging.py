@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-ENCODER = """
+MODELS = """
+from pathlib import Path
+
+from promptology.models.access import Answer, Failure
+from promptology.models.simulated.styles import SimulatedWriter
 from promptology.testing.fixtures import HashingEncoder
 
 
@@ -21,7 +27,22 @@ class Encoder(HashingEncoder):
         return self.embed(texts)
 
 
-encoder = Encoder()
+class Moody(SimulatedWriter):
+    def generate(self, requests, attempts=1):
+        mood = Path("mood").read_text(encoding="utf-8") if Path("mood").exists() else ""
+        for n, request in enumerate(requests):
+            if mood == "fail":
+                yield n, Failure("nobody is there", attempts=1)
+            elif mood:
+                yield n, Answer(mood.removeprefix("say "), 1, 1, False)
+            else:
+                yield from ((n, outcome) for _, outcome in super(Moody, self).generate([request]))
+
+    def __call__(self, prompt):
+        return ""
+
+
+encoder, moody = Encoder(), Moody(error=0.0)
 """
 
 
@@ -39,9 +60,9 @@ class Page:
 
 @contextlib.contextmanager
 def paged(folder: Path, *options, model="simulated:styles?error=0", env=None):
-    (folder / "own_encoder.py").write_text(ENCODER, encoding="utf-8")
+    (folder / "own_models.py").write_text(MODELS, encoding="utf-8")
     command = [sys.executable, "-m", "promptology", "page", "cipher", "--model", model]
-    command += ["--encoder", "own_encoder:encoder", "--prompt", "Write a short message from these notes."]
+    command += ["--encoder", "own_models:encoder", "--prompt", "Write a short message from these notes."]
     command += ["--session", "session.json", "--no-open", *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, **(env or {})}
@@ -100,5 +121,14 @@ class Visitor:
         """Put a text in and return the address of its round, with the draft's page read."""
         status, headers, _ = self.post("/rounds", id=id, **{"field-text": text})
         assert status == 303, status
+        self.settle(headers["location"])
         self.get(headers["location"])
         return headers["location"]
+
+    def settle(self, where):
+        """Wait until the models have done what was due."""
+        for _ in range(400):
+            if not json.loads(self.get(f"{where}/now")[2])["busy"]:
+                return
+            time.sleep(0.02)
+        raise AssertionError("the models are at work for ever")
