@@ -30,6 +30,30 @@ FLAGS = [
 WAIT = 60
 """Seconds that a browser or an answer of it may take."""
 
+CONTRAST = """(() => {
+  const parse = text => {
+    const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
+    const scale = text.startsWith("color(") ? 255 : 1;
+    return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers.length > 3 ? numbers[3] : 1];
+  };
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; }
+    return [255, 255, 255, 1];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility() || ["title", "desc"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
+    const [a, b] = [light(ink), light(behind(e))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), walker.currentNode.data.slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0]);
+})()"""
+"""Contrast of every text that is seen against what is behind it, smallest first, with its beginning."""
+
 
 class Browser:
     """One page in a browser of its own; every message about console and network since `open` is kept."""
@@ -50,6 +74,7 @@ class Browser:
             self._runner.run(self._connect(profile / "DevToolsActivePort"))
             for domain in ("Page", "Runtime", "Log", "Network"):
                 self.ask(f"{domain}.enable")
+            self.ask("Page.setLifecycleEventsEnabled", enabled=True)
         except BaseException:
             self.__exit__()
             raise
@@ -102,8 +127,12 @@ class Browser:
 
     def go(self, url: str) -> None:
         """Load an address and wait until it stands; messages of before are kept."""
-        with self.loading():
-            self.ask("Page.navigate", url=url)
+        asked = self.ask("Page.navigate", url=url)["loaderId"]
+        end = time.monotonic() + WAIT
+        # Another load, of the page that stood here before, may end meanwhile.
+        while not any(m["params"].get("loaderId") == asked for m in self.messages if _is_load(m)):
+            assert time.monotonic() < end, "the page does not load"
+            self.ask("Browser.getVersion")
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:
@@ -192,3 +221,7 @@ class Browser:
         """Save a picture of the page, or of what stands in the window."""
         found = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
+
+
+def _is_load(message: dict[str, Any]) -> bool:
+    return message.get("method") == "Page.lifecycleEvent" and message["params"]["name"] == "load"
