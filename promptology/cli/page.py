@@ -109,7 +109,9 @@ def _screen() -> bool:
 def _task(shared: Common, task: str | None) -> Any:
     """Return the task that was named, else one that is only a prompt and its fields."""
     if task:
-        return replace(shared, task=task).load()
+        # Where the inputs are named, no column need look like what is to be written.
+        label = "" if shared.label is None and shared.text else shared.label
+        return replace(shared, task=task, label=label).load()
     from promptology.data.items import Field, Signature
     from promptology.data.task import Task
 

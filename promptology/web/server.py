@@ -34,7 +34,16 @@ class Place(NamedTuple):
 
 
 class _Server(uvicorn.Server):
-    """Ends at Ctrl-C and at SIGTERM, and leaves it to the caller to say so."""
+    """Says when it can be reached; ends at Ctrl-C and at SIGTERM, and leaves what comes then to the caller."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, signals being heard already."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -118,7 +127,6 @@ def _serve(guard: Guard, listener: socket.socket, address: str, place: Place, sa
     config = uvicorn.Config(
         guard, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=1
     )
-    server = _Server(config)
     url = f"{address}/?token={guard.token}"
 
     def ready() -> None:
@@ -126,6 +134,4 @@ def _serve(guard: Guard, listener: socket.socket, address: str, place: Place, sa
         if place.open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-    listener.listen(128)
-    ready()
-    server.run(sockets=[listener])
+    _Server(config, ready).run(sockets=[listener])
