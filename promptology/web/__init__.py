@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def page(
 
     task, opened, chosen = as_task(task, prompt, system), open_model(model), create(method, settings)
     what = asking(task, chosen, opened, open_all(helpers), budget, options.pop("store", None), **options)
-    file = session_file(session or f"{chosen.card.slug}-{task.name}").absolute()
+    file = session_file(session or re.sub(r"[^\w-]+", "-", f"{chosen.card.slug}-{task.name}")).absolute()
     folder = Path(out).absolute() if out is not None else file.with_name(f"{file.stem}-prompt")
     serve(what, file, folder, Place(host, port, open_browser), say, command)
     return folder

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from promptology.data.edits import words
 from promptology.errors import PromptologyError, UsageError
 from promptology.feedback.sessions import Conversing, Event, Session, State, at, round_of
 from promptology.prompts.learned import Learned
@@ -21,6 +22,9 @@ from promptology.web.asking import Models
 
 FORMAT = 1
 ELSEWHERE = "This text was changed in another window meanwhile; what you wrote here is kept."
+EDITED = (
+    "You have changed the draft: press “Done editing” to keep your changes, or “Undo to draft” before you accept it."
+)
 GONE = "This round is not being edited any more: it was ended or dropped in another window."
 CHANGED = "This preference was changed in another window meanwhile; below is how it stands now."
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -145,14 +149,21 @@ class Desk:
                 self._keep(self._state, {id: note})
             return int(note.get("version", 0))
 
-    def finish(self, id: str, text: str | None, version: int) -> None:
-        """End a round with a text, or with its draft as it is; raises Stale as `write` does."""
+    def finish(self, id: str, text: str, version: int) -> None:
+        """End a round with a text; raises Stale as `write` does."""
         with self._changed:
             self._checked(id, text, version)
-            final = round_of(self._state, id)["draft"] if text is None else text
-            self._tell(
-                [{"event": "edit", "id": id, "final": final}], {id: {"text": None, "version": None, "before": None}}
-            )
+            ended = {"text": None, "version": None, "before": None}
+            self._tell([{"event": "edit", "id": id, "final": text}], {id: ended})
+
+    def accept(self, id: str, text: str, version: int) -> None:
+        """End a round with its draft as it is; raises Stale as `write` does, and where the text has other words."""
+        with self._changed:
+            note = self._checked(id, text, version)
+            draft = round_of(self._state, id)["draft"]
+            if words(text) != words(draft):
+                raise Stale(EDITED)
+            self.finish(id, draft, note.get("version", 0))
 
     def undo(self, id: str, text: str, version: int) -> None:
         """Go back to the draft; what was made of it is kept beside it."""
@@ -171,10 +182,12 @@ class Desk:
         before = text if text.strip() and text != round_of(self._state, id)["draft"] else note.get("before")
         return {"text": None, "version": note.get("version", 0) + 1, "before": before}
 
-    def drop(self, id: str) -> None:
-        """Forget a round; one that is gone already is no matter."""
+    def drop(self, id: str, version: int | None = None) -> None:
+        """Forget a round; one that is gone already is no matter. Raises Stale for another version of its text."""
         with self._changed:
             if any(r["id"] == id for r in self._state["rounds"]):
+                if version is not None and version != self.look().note(id).get("version", 0):
+                    raise Stale(ELSEWHERE)
                 self._tell([{"event": "drop", "id": id}], {id: None})
 
     def retry(self) -> None:
@@ -213,12 +226,12 @@ class Desk:
         with self._changed:
             self._tell([{"event": "pin" if on else "unpin", "preference": text}])
 
-    def _checked(self, id: str, text: str | None, version: int) -> dict[str, Any]:
+    def _checked(self, id: str, text: str, version: int) -> dict[str, Any]:
         """Return the notes on a round that is being edited; raises Stale where the version is not the last one."""
         if not any(r["id"] == id and r["status"] == "drafted" for r in self._state["rounds"]):
             raise Stale(GONE)
         note = dict(self._state["page"]["rounds"].get(id, {}))
-        if version != note.get("version", 0) and (text is None or text != note.get("text")):
+        if version != note.get("version", 0) and text != note.get("text"):
             raise Stale(ELSEWHERE)
         return note
 

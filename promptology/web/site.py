@@ -166,6 +166,9 @@ def _reading(app: FastAPI, site: Site) -> None:
         look = desk.look()
         if any(r["id"] == id for r in views.unfinished(look.state)):
             return write_page(site, look, id)
+        ended = [r["id"] for r in views.finished(look.state)]
+        if id in ended:
+            return RedirectResponse(f"/history?before={ended.index(id) + 1}#round-{id}", 303)
         return site.page("absent.html.j2", look, 404)
 
     @app.get("/rounds/{id}/now")
@@ -258,7 +261,7 @@ def act(desk: Desk, id: str, do: str, text: str, version: int) -> str:
     if do == "done":
         desk.finish(id, text, version)
     elif do == "accept":
-        desk.finish(id, None, version)
+        desk.accept(id, text, version)
     elif do == "save":
         desk.write(id, text, version)
     elif do == "undo":
@@ -266,7 +269,7 @@ def act(desk: Desk, id: str, do: str, text: str, version: int) -> str:
     elif do == "again":
         desk.again(id, text, version)
     elif do in ("drop", "forget"):
-        desk.drop(id)
+        desk.drop(id, version if do == "drop" else None)
     elif do in ("retry", "understand"):
         desk.retry()
     else:
@@ -333,6 +336,7 @@ def new_page(
 def write_page(site: Site, look: Look, id: str, status: int = 200, *, line: str = "", typed: str = "") -> Response:
     """Return the page of a round that waits for its draft or is being edited."""
     values = views.writing(look, id)
+    typed = typed if typed != values["text"] else ""
     replace = id if typed and values["round"]["status"] == "drafted" else ""
     return site.page("write.html.j2", look, status, line=line, typed=typed, replace=replace, **values)
 

@@ -14,8 +14,8 @@ from promptology.feedback.sessions import State, at, round_of
 from promptology.web.desk import Look
 from promptology.web.drawing import WINDOW, curve
 
-LIVE = 6_000
-"""Characters up to which differences are shown while somebody writes; a longer text would take too long."""
+LIVE, LATER = 6_000, 8_000
+"""Characters up to which differences are shown, while somebody writes and afterwards; longer texts take too long."""
 COUNTED = 60_000
 """Characters up to which changed words are counted while somebody writes."""
 SHOWN = 15
@@ -190,7 +190,7 @@ def _past(look: Look, number: int, r: Round) -> Past:
     return Past(number, r, time, snippet(r["context"]), differences(r["draft"], r["final"]))
 
 
-def differences(draft: str, text: str, most: int = 20_000) -> list[Piece] | None:
+def differences(draft: str, text: str, most: int = LATER) -> list[Piece] | None:
     """Return the differences between two texts, None where they are too long or have little in common."""
     return _differences(draft, text) if max(len(draft), len(text)) <= most else None
 

@@ -16,7 +16,7 @@ from promptology.prompts.memory import Memory
 from promptology.run.store import memory_store
 from promptology.testing.fixtures import HashingEncoder
 from promptology.web.asking import Models, asking
-from promptology.web.desk import CHANGED, ELSEWHERE, GONE, Desk, Stale, new_notes, taken_up
+from promptology.web.desk import CHANGED, EDITED, ELSEWHERE, GONE, Desk, Stale, new_notes, taken_up
 
 
 class Writer(SimulatedWriter):
@@ -121,13 +121,18 @@ def test_texts_have_versions_and_the_same_text_is_no_conflict(opened):
     assert one.desk.write("a", "first", 0) == 1  # the answer was lost, it is sent again
     with pytest.raises(Stale, match=ELSEWHERE[:30]):
         one.desk.write("a", "second", 0)
-    for late in (one.desk.finish, one.desk.again, one.desk.undo):
+    for late in (one.desk.finish, one.desk.accept, one.desk.again, one.desk.undo):
         with pytest.raises(Stale, match=ELSEWHERE[:30]):
             late("a", "second", 0)
     one.desk.undo("a", "first", 1)
     note = one.desk.look().note("a")
     assert note["before"] == "first" and "text" not in note and note["version"] == 2
-    one.finish("a", None, 2)
+    with pytest.raises(Stale, match=EDITED[:20]):
+        one.desk.accept("a", f"{draft} More.", 2)
+    with pytest.raises(Stale, match=ELSEWHERE[:30]):
+        one.desk.drop("a", 1)
+    one.desk.accept("a", f" {draft}\n", 2)
+    one.desk.wait(20)
     assert one.round("a")["final"] == draft and one.round("a")["accepted"]
     with pytest.raises(Stale, match=GONE[:30]):
         one.desk.write("a", "late", 2)

@@ -42,7 +42,10 @@ def test_a_round_teaches_and_the_folder_is_used_by_apply(tmp_path, home):
         text = visitor.get(again)[2]
         assert visitor.text == "parcel late again voucher of. five."
         assert "lower case, at most 12 words" in text and "from a similar text, cosine 0." in text
-        visitor.post(again, do="accept", text="typed, and not wanted", version=visitor.version)
+        status, _, text = visitor.post(again, do="accept", text="typed, and not to be lost", version=visitor.version)
+        assert status == 409 and "You have changed the draft" in text and "typed, and not to be lost" in text
+        visitor.get(again)
+        visitor.post(again, do="accept", text=visitor.text, version=visitor.version)
         visitor.settle(again)
         assert rounds(visitor)["00000000000b"]["final"] == "parcel late again voucher of. five."
         history = visitor.get("/history")[2]
@@ -63,7 +66,7 @@ def test_a_form_that_is_sent_twice_opens_one_round_and_an_empty_one_none(shared)
     for _ in range(2):
         where = visitor.begin("rain all day", "0000000000a1")
     assert len(rounds(visitor)) == before + 1
-    visitor.post(where, do="drop")
+    visitor.post(where, do="drop", version=visitor.version)
     visitor.get("/new")
     status, _, text = visitor.post("/rounds", id="0000000000a2", **{"field-text": " \n"})
     assert status == 400 and "Fill in every field first" in text
