@@ -108,8 +108,9 @@ class Visitor:
         status, found, text = self.ask("GET", path, headers=headers)
         if form := re.search(r'name="form" value="([^"]+)"', text):
             self.form = form[1]
-        self.version = (re.findall(r'name="version" value="(\d+)"', text) or [""])[0]
-        self.text = unescape((re.findall(r'<textarea id="text"[^>]*>\n?(.*?)</textarea>', text, re.S) or [""])[0])
+        if version := re.search(r'id="editor".*?name="version" value="(\d+)"', text, re.S):
+            self.version = version[1]
+            self.text = unescape(re.findall(r'<textarea id="text"[^>]*>\n(.*?)</textarea>', text, re.S)[0])
         return status, found, text
 
     def post(self, path, headers=None, **values):

@@ -22,9 +22,7 @@ from promptology.web.asking import Models
 
 FORMAT = 1
 ELSEWHERE = "This text was changed in another window meanwhile; what you wrote here is kept."
-EDITED = (
-    "You have changed the draft: press “Done editing” to keep your changes, or “Undo to draft” before you accept it."
-)
+EDITED = "You have changed the draft: “Done editing” keeps your changes, “Undo to draft” sets them aside."
 GONE = "This round is not being edited any more: it was ended or dropped in another window."
 CHANGED = "This preference was changed in another window meanwhile; below is how it stands now."
 NEEDED: Mapping[str, tuple[str, ...]] = {
