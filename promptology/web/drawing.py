@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from promptology.evidence import pictures
-from promptology.evidence.pictures import BOTTOM, LEFT, RIGHT, TOP, Frame
+from promptology.evidence.pictures import Frame
 
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 480.0, 50.0, 472.0, 10.0, 178.0, 226.0
+"""Of the drawing, smaller than a report's: its letters can be read on a phone."""
 WINDOW = 10
 """Rounds over which the running average goes."""
 SINGLE = 150
@@ -34,18 +36,18 @@ def curve(costs: Sequence[int]) -> Curve | None:
     if len(costs) < 2:
         return None
     most = max(*costs, 1)
-    step, height = (RIGHT - 12 - LEFT - 12) / (len(costs) - 1), BOTTOM - TOP - 8
+    step, height = (RIGHT - 8 - LEFT - 8) / (len(costs) - 1), BOTTOM - TOP - 6
 
     def at(n: int, value: float) -> tuple[float, float]:
-        return LEFT + 12 + n * step, BOTTOM - height * value / most
+        return LEFT + 8 + n * step, BOTTOM - height * value / most
 
     means = averages(costs)
     points = [at(n, mean) for n, mean in enumerate(means)]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     marks = [
-        (pictures.mark(0, *at(n, cost), 3.5), f"round {n + 1}: {words(cost)} changed") for n, cost in enumerate(costs)
+        (pictures.mark(0, *at(n, cost), 3.0), f"round {n + 1}: {words(cost)} changed") for n, cost in enumerate(costs)
     ]
-    rounds = [int(t) for t in pictures.ticks(1, len(costs), 9) if t == round(t)]
+    rounds = [int(t) for t in pictures.ticks(1, len(costs), 7) if t == round(t)]
     frame = Frame(
         [(at(n - 1, 0)[0], str(n)) for n in rounds],
         [(at(0, t)[1], f"{t:g}") for t in pictures.ticks(0, most, 5) if t == round(t)],

@@ -22,7 +22,7 @@ from promptology.evidence.pages import FOLD
 from promptology.evidence.wording import cut, visible
 from promptology.predict.recalling import LONGEST
 from promptology.prompts.render import input_text
-from promptology.web import views
+from promptology.web import drawing, views
 from promptology.web.desk import Desk, Look, Stale
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ class Site:
             finalize=shown,
         )
         made.filters.update(cut=cut, snippet=views.snippet, as_is=as_is, exact=exact)
-        made.globals.update(fold=FOLD, place=pictures, about=self.about, form=self.form, longest=LONGEST)
+        made.globals.update(fold=FOLD, place=drawing, about=self.about, form=self.form, longest=LONGEST)
         return made
 
     def page(self, template: str, look: Look, status: int = 200, **values: Any) -> Response:
