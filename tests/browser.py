@@ -148,9 +148,9 @@ class Browser:
         return sum(m.get("method") == "Page.loadEventFired" for m in self.messages)
 
     def until(self, script: str) -> None:
-        """Wait until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true; it may fail while a page is being loaded."""
         end = time.monotonic() + WAIT
-        while not self.run(f"!!({script})"):
+        while not self.run(f"(() => {{ try {{ return !!({script}) }} catch {{ return false }} }})()"):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
 

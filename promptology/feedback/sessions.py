@@ -89,8 +89,10 @@ class Session:
 def begun(method: str) -> State:
     """Return a state without rounds.
 
-    `rounds`, in order, each with `id`, `inputs`, `context` and `status`: open (to be drafted), drafted, edited (to
-    infer from), closed; `pinned`: preferences that the person wants everywhere; `encoder`: whose vectors there are.
+    `rounds`, in order, each with `id`, `inputs`, `context` and `status`: open (to be drafted), drafted (with `draft`,
+    the preference `used` in it and `neighbours`, pairs of a round's id and a cosine), edited (to infer from; with
+    `final`, `cost` and `accepted`), closed (with `preference`); `pinned`: preferences that the person wants everywhere;
+    `encoder`: whose vectors there are.
     """
     return {"format": FORMAT, "method": method, "encoder": "", "pinned": [], "rounds": []}
 

@@ -12,6 +12,7 @@ from promptology.errors import BudgetEnded, PromptologyError, UsageError
 from promptology.evidence.specifying import Settings, check_prices, new_nonce, roles_of
 from promptology.evidence.wording import cut
 from promptology.feedback.sessions import Conversing, State, at
+from promptology.methods.registry import catalogue
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -42,7 +43,8 @@ def asking(
     """Return what a page asks; raises UsageError or AccessError for what it cannot ask, before anything is sent."""
     card = type(method).card
     if not isinstance(method, Conversing):
-        raise UsageError(f"method {card.slug!r} does not learn from a person at a page; cipher does")
+        able = [slug for slug, other in catalogue().items() if issubclass(other.cls, Conversing)]
+        raise UsageError(f"method {card.slug!r} does not learn from a person at a page; {', '.join(able)} can")
     if task.signature.output != "text" or any(f.kind != "text" for f in task.signature.fields):
         raise UsageError(
             f"task {task.name!r} does not turn texts into a text, which is all that a page can show; for labels that "

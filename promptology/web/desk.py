@@ -29,7 +29,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "open": (),
     "drafted": ("draft", "used", "neighbours"),
     "edited": ("draft", "final", "cost"),
-    "closed": ("draft", "final", "cost", "preference", "vector"),
+    "closed": ("draft", "final", "cost", "preference"),
 }
 """What a round has at each stage, beside id, inputs and context."""
 
@@ -148,8 +148,10 @@ class Desk:
             return int(note.get("version", 0))
 
     def finish(self, id: str, text: str, version: int) -> None:
-        """End a round with a text; raises Stale as `write` does."""
+        """End a round with a text; raises Stale as `write` does. A form that was sent twice is no matter."""
         with self._changed:
+            if any(r["id"] == id and r.get("final") == text for r in self._state["rounds"]):
+                return
             self._checked(id, text, version)
             ended = {"text": None, "version": None, "before": None}
             self._tell([{"event": "edit", "id": id, "final": text}], {id: ended})
@@ -157,11 +159,13 @@ class Desk:
     def accept(self, id: str, text: str, version: int) -> None:
         """End a round with its draft as it is; raises Stale as `write` does, and where the text has other words."""
         with self._changed:
-            note = self._checked(id, text, version)
-            draft = round_of(self._state, id)["draft"]
+            draft = next((r["draft"] for r in self._state["rounds"] if r["id"] == id and "draft" in r), None)
+            if draft is None:
+                raise Stale(GONE)
             if words(text) != words(draft):
+                self._checked(id, text, version)
                 raise Stale(EDITED)
-            self.finish(id, draft, note.get("version", 0))
+            self.finish(id, draft, version)
 
     def undo(self, id: str, text: str, version: int) -> None:
         """Go back to the draft; what was made of it is kept beside it."""

@@ -35,7 +35,9 @@ def curve(costs: Sequence[int]) -> Curve | None:
     """Lay out the costs of rounds in their order; None for fewer than two."""
     if len(costs) < 2:
         return None
-    most = max(*costs, 1)
+    marked = pictures.ticks(0, max(*costs, 1), 5)
+    # The axis ends at a mark above the highest cost.
+    most = marked[-1] if marked[-1] >= max(costs) else marked[-1] + marked[1]
     step, height = (RIGHT - 8 - LEFT - 8) / (len(costs) - 1), BOTTOM - TOP - 6
 
     def at(n: int, value: float) -> tuple[float, float]:
@@ -50,13 +52,13 @@ def curve(costs: Sequence[int]) -> Curve | None:
     rounds = [int(t) for t in pictures.ticks(1, len(costs), 7) if t == round(t)]
     frame = Frame(
         [(at(n - 1, 0)[0], str(n)) for n in rounds],
-        [(at(0, t)[1], f"{t:g}") for t in pictures.ticks(0, most, 5) if t == round(t)],
+        [(at(0, t)[1], f"{t:g}") for t in pictures.ticks(0, most, 6) if t == round(t)],
         "rounds",
         "words changed",
     )
     first = means[min(WINDOW, len(means)) - 1]
     text = f"{len(costs)} rounds. Words changed in the first {min(WINDOW, len(costs))}, on average: {first:.1f}; "
-    text += f"in the last {min(WINDOW, len(costs))}: {means[-1]:.1f}; at most {most}."
+    text += f"in the last {min(WINDOW, len(costs))}: {means[-1]:.1f}; at most {max(costs)}."
     return Curve(frame, marks if len(costs) <= SINGLE else [], path, text)
 
 

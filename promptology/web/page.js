@@ -83,6 +83,7 @@ if (editor) {
   });
   text.addEventListener("blur", keep);
   addEventListener("pagehide", keep);
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
   setInterval(keep, 5000);
   changes.addEventListener("toggle", () => changes.open && keep(true));
   editor.addEventListener("submit", async (event) => {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 import promptology as pt
 from promptology.data.items import Signature
 from promptology.errors import UsageError
-from promptology.feedback.sessions import Session, at, round_of
+from promptology.feedback.sessions import Session, at, begun, changed, round_of, told
 from promptology.methods.people.cipher import CIPHER
 from promptology.models.simulated.styles import SimulatedWriter
 from promptology.prompts.memory import Memory
@@ -131,8 +133,9 @@ def test_texts_have_versions_and_the_same_text_is_no_conflict(opened):
         one.desk.accept("a", f"{draft} More.", 2)
     with pytest.raises(Stale, match=ELSEWHERE[:30]):
         one.desk.drop("a", 1)
-    one.desk.accept("a", f" {draft}\n", 2)
-    one.desk.wait(20)
+    for _ in range(2):  # pressed twice
+        one.desk.accept("a", f" {draft}\n", 2)
+        one.desk.wait(20)
     assert one.round("a")["final"] == draft and one.round("a")["accepted"]
     with pytest.raises(Stale, match=GONE[:30]):
         one.desk.write("a", "late", 2)
@@ -239,6 +242,48 @@ def test_another_or_a_damaged_session_is_one_line_and_stays(tmp_path, changes, s
     with pytest.raises(UsageError, match=said):
         taken_up(session, method, ["text"])
     assert session.path.read_bytes() == before
+
+
+@dataclass(frozen=True)
+class Shouting:
+    """Drafts in capitals and learns nothing: what a page needs of a method, and no more."""
+
+    card = SimpleNamespace(slug="shouting", needs={"model": ("generates",)}, optional={})
+
+    def begin(self):
+        return begun("shouting")
+
+    def tell(self, state, event):
+        return told(state, event)
+
+    def ask(self, run, state):
+        for r in at(state, "open"):
+            (draft,) = run.model().generate([r["context"].upper()])
+            state = changed(state, r["id"], {"draft": draft, "used": "", "neighbours": [], "status": "drafted"})
+        for r in at(state, "edited"):
+            state = changed(state, r["id"], {"preference": "capitals", "status": "closed"})
+        return state
+
+    def learned(self, run, state):
+        return run.start
+
+
+def test_any_method_of_this_form_can_stand_behind_a_page(tmp_path):
+    method, session = Shouting(), Session(tmp_path / "s.json")
+    task = pt.Task(signature=Signature(), name="t")
+    what = asking(task, method, pt.model(lambda prompt: prompt), {}, None, None)
+    state = taken_up(session, method, ["text"])
+    desk = Desk(method, session, state, lambda charged: Models(what, charged), tmp_path / "prompt")
+    desk.start()
+    try:
+        desk.open_round("a", {"text": "rain"}, "rain")
+        desk.wait(20)
+        desk.finish("a", "RAIN!", 0)
+        desk.wait(20)
+        (r,) = desk.look().state["rounds"]
+        assert (r["draft"], r["status"], r["preference"]) == ("RAIN", "closed", "capitals")
+    finally:
+        desk.close(20)
 
 
 def test_a_session_of_the_library_alone_is_taken_up(tmp_path):
