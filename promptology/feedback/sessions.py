@@ -74,7 +74,8 @@ class Session:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
+            # What a person wrote is for nobody else on this machine to read.
+            with open(draft, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 json.dump(state, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -73,6 +73,12 @@ def test_a_draft_is_written_anew():
     assert not {"draft", "used", "neighbours"} & set(again)
 
 
+def test_a_session_is_readable_by_its_owner_alone(tmp_path):
+    session = Session(tmp_path / "session.json")
+    session.save(begun("cipher"))
+    assert session.path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("event", "said"),
     [
