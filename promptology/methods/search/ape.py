@@ -36,7 +36,7 @@ from promptology.search.demonstrations import as_examples, labelled_train
 from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
 from promptology.search.pool import Pool
 from promptology.search.proposing import distinct, propose
-from promptology.search.ranking import Scored, best, scored
+from promptology.search.ranking import Scored, best, noted, scored
 from promptology.search.rescoring import apart, rescore
 
 INDUCE = """An assistant was given one instruction. By following it, the assistant wrote the right output for each of these inputs.
@@ -100,16 +100,18 @@ class APE:
         for t in run.track(self.subsets + self.rounds, "draws"):
             if t < self.subsets:
                 drawn = run.rng(f"subset {t}").permutation(len(train))[: self.demos]
-                asked = [request(run.task, [train[i] for i in drawn])] * self.samples
-                proposals = propose(run, asked, run.start, temperature=self.temperature, known=seen)
+                demos = [train[i] for i in drawn]
+                asked, why = [request(run.task, demos)] * self.samples, [shown(run.task, demos)] * self.samples
+                proposals = propose(run, asked, run.start, temperature=self.temperature, known=seen, why=why)
             else:
                 parents = [h.prompt for h in best(U, self.top)]
                 some = [parents[n % len(parents)] for n in range(self.samples)]
                 proposals = reword(run, some, temperature=self.temperature, known=seen)
             new = [replace(p, method="ape") for p in distinct(proposals)]
-            U += scored(run, new, S)
             for p in new:
                 seen.add(p.instruction)
+            U += (latest := scored(run, new, S))
+            noted(seen, latest)
             top = best(U, 1)[0]
             run.keep(top.prompt)
             run.log(
@@ -121,5 +123,9 @@ class APE:
 
 def request(task: Task, items: Sequence[Item]) -> str:
     """Return the request for the instruction behind these items."""
-    shown = examples_block(as_examples(items, task.signature), task.signature)
-    return frame(INDUCE, {"examples": shown})
+    return frame(INDUCE, {"examples": shown(task, items)})
+
+
+def shown(task: Task, items: Sequence[Item]) -> str:
+    """Return items with their right outputs."""
+    return examples_block(as_examples(items, task.signature), task.signature)

@@ -181,14 +181,14 @@ class MIPRO:
         (data,) = run.model("optimizer").generate([frame(LOOK, {"examples": examples_block(looked, signature)})])
         shown = [d.examples for d in D if d] or [draw_demonstrations(train, 4, rng, signature).examples]
         about = {"instruction": run.start.instruction, "data": brief(data) or "Nothing is known of it."}
+        tips = [TIPS[int(rng.integers(len(TIPS)))] for _ in range(self.instructions - 1)]
+        examples = [examples_block(shown[n % len(shown)], signature) for n in range(self.instructions - 1)]
         requests = [
-            frame(
-                PROPOSE.replace("{tip}", TIPS[int(rng.integers(len(TIPS)))]),
-                {**about, "examples": examples_block(shown[n % len(shown)], signature)},
-            )
-            for n in range(self.instructions - 1)
+            frame(PROPOSE.replace("{tip}", tip), {**about, "examples": block})
+            for tip, block in zip(tips, examples, strict=True)
         ]
-        return distinct(propose(run, requests, run.start, temperature=self.temperature))
+        why = [f"{tip}\n\n{block}" for tip, block in zip(tips, examples, strict=True)]
+        return distinct(propose(run, requests, run.start, temperature=self.temperature, why=why))
 
 
 def suggest(H: TPE, board: Board[Combination], rng: np.random.Generator) -> Combination | None:
