@@ -9,9 +9,9 @@
 Where several classes may apply, the margin that tells which do is searched too: t x u x m for m in M. Every labelled
 item outside the test split takes part: the survivor is chosen among few on most of them, and evidence measures it.
 What costs is embedding an item in an input wording, which all candidates of that wording share; a score costs nothing
-beside it. Of the 4 embeddings an item that scoring all would take, MiniLM needs 3.0 to 3.4 at a share of 0.25 and 3.6
-to 3.8 at 0.5, and what survives is 0.2 to 0.7 and 0.1 to 0.2 points worse than with all scores (tickets, reviews and
-topics, means of 60 random halves); racing by upper bounds (`bounds.ucb_race`) needs 3.3 to 3.8 and loses 0.1 at most.
+beside it. On random halves of the bundled tasks MiniLM makes 2.9 to 3.3 of the 4 embeddings an item at a share of 0.25,
+and the survivor is 0.2 to 0.7 points worse than the best by all scores; at 0.5 it makes 3.6 to 3.8 and loses 0.3 at
+most. Racing by upper bounds (`bounds.ucb_race`) makes 3.3 to 3.8 and loses next to nothing, with more scores than 0.5.
 
 A wording is a template over a class's name and its description; the hand-made ensembles of CLIP's authors
 (arXiv:2103.00020, section 3.1.4) are the same idea without the search.
