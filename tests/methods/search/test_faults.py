@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import count
+from itertools import count, repeat
 
 import pytest
 from searches import LACKING, SMALL
@@ -48,7 +48,7 @@ HOSTILE = (
 
 
 class Optimizer:
-    """Says the same whatever it is asked, or each of some texts in turn; keeps what it was asked."""
+    """Says the same whatever it is asked, or each of some texts in turn, None is no answer; keeps what it was asked."""
 
     local = False
     name = identity = "optimizer"
@@ -60,7 +60,8 @@ class Optimizer:
     def generate(self, requests, attempts=1):
         for n, request in enumerate(requests):
             self.asked.append(request.messages[-1][1])
-            yield n, pt.Answer(self.said if isinstance(self.said, str) else next(self.said))
+            text = self.said if isinstance(self.said, str) else next(self.said)
+            yield n, pt.Failure("gone", transient=False) if text is None else pt.Answer(text)
 
 
 class Reader(Skilled):
@@ -99,6 +100,14 @@ def test_an_optimizer_that_never_says_anything_useful_is_an_error(slug, said):
     assert one_line(raised)
     assert ("declined" in str(raised.value)) == ("refusal" in said)
     assert (f"{LONGEST} tokens" in str(raised.value)) == ("50,000" in said)
+
+
+@pytest.mark.parametrize("slug", SEARCHES)
+def test_an_optimizer_that_never_answers_is_an_error(slug):
+    for missing in (0.2, 1.0):
+        with pytest.raises(TooManyMissing, match=r"are missing \(last: gone\)|answered none of \d+ requests") as raised:
+            fit(slug, repeat(None), missing=missing)
+        assert one_line(raised)
 
 
 @pytest.mark.parametrize("said", POOR)

@@ -59,6 +59,7 @@ def test_a_budget_holds_over_all_roles_with_tries_that_failed(slug, limit):
     model = Everyone(tries=lambda n: 1 + (n % 5 == 0) + 9 * (n % 50 == 0))
     result = fit(slug, model, budget=f"{limit}calls", missing=1.0)
     assert model.calls == result.charged.calls <= limit
+    assert limit > 7 or any("the budget ended the search" in w for w in result.warnings)
 
 
 @pytest.mark.parametrize("slug", SEARCHES)
