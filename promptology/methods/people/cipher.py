@@ -27,7 +27,7 @@ from typing import Any
 
 from promptology.data.items import Item
 from promptology.data.task import Task
-from promptology.errors import UsageError
+from promptology.errors import TooManyMissing, UsageError
 from promptology.feedback.sessions import Event, State, at, begun, changed, memory_of, packed, round_of, told
 from promptology.methods.registry import method
 from promptology.models.access import Edits, Embeds, Generates
@@ -89,6 +89,10 @@ class CIPHER:
             ended = round_of(state, item.id)
             run.log("round", outcome="accepted" if ended["accepted"] else "edited", cost=ended["cost"])
             run.keep(self.learned(run, state))
+        if not state["rounds"]:
+            raise TooManyMissing(
+                "no round of cipher came to its end: the model wrote no draft, or the person answered none; see the history"
+            )
         state = self.ask(run, state)
         edited = [r for r in state["rounds"] if not r.get("accepted", True)]
         if lost := sum(not r.get("preference") for r in edited):

@@ -10,7 +10,7 @@ import pytest
 import promptology as pt
 from promptology.data.items import Item, Signature
 from promptology.data.task import Task
-from promptology.errors import UsageError
+from promptology.errors import TooManyMissing, UsageError
 from promptology.feedback.people import SimulatedPerson, StyleWorld
 from promptology.feedback.sessions import Session, at, round_of
 from promptology.methods.people.cipher import CIPHER, context_event
@@ -213,22 +213,31 @@ def test_what_an_inferrer_says_becomes_one_short_line(said, stored):
     assert run.warnings == ([] if stored else ["from 3 of 3 edits no preference could be read"])
 
 
-@pytest.mark.parametrize(
-    "said", ["", "A text.", "word " * 50_000, "I cannot help with that.", "喜欢简短的句子。", HOSTILE]
-)
-def test_a_model_that_says_the_same_to_everything_ends_with_evidence(monkeypatch, tmp_path, said):
-    monkeypatch.setenv("PROMPTOLOGY_HOME", str(tmp_path / "home"))
+def said_to_everything(said):
     train, validation = (
         [(f"{HOSTILE} {name} {n}", f"Short {n}.") for n in range(k)] for name, k in (("t", 5), ("v", 3))
     )
     task = Task(train, validation, [("last", "Short.")], instruction="Write it up.", metric="edit_cost")
     options = {"helpers": {"encoder": HashingEncoder()}, "cache": False, "budget": "500calls"}
-    result = pt.fit(task, pt.model(lambda prompt: said), "cipher", **options)
+    return pt.fit(task, pt.model(lambda prompt: said), "cipher", **options)
+
+
+@pytest.mark.parametrize("said", ["", " \n"])
+def test_a_model_that_writes_nothing_is_an_error(monkeypatch, tmp_path, said):
+    monkeypatch.setenv("PROMPTOLOGY_HOME", str(tmp_path / "home"))
+    with pytest.raises(TooManyMissing, match="the model wrote no draft"):
+        said_to_everything(said)
+
+
+@pytest.mark.parametrize("said", ["A text.", "word " * 50_000, "I cannot help with that.", "喜欢简短的句子。", HOSTILE])
+def test_a_model_that_says_the_same_to_everything_ends_with_evidence(monkeypatch, tmp_path, said):
+    monkeypatch.setenv("PROMPTOLOGY_HOME", str(tmp_path / "home"))
+    result = said_to_everything(said)
     notes = result.learned.part(Memory).notes
     assert len(notes) == 5 and all(len(note.preference) <= 200 for note in notes)
     assert result.evidence.verdict == "no evidence" and result.charged.calls < 60
     unread = [w for w in result.warnings if "no preference could be read" in w]
-    assert bool(unread) == (said in ("", "I cannot help with that."))
+    assert bool(unread) == (said == "I cannot help with that.")
 
 
 def test_preferences_and_texts_are_data_in_every_prompt():
@@ -265,7 +274,8 @@ def test_a_person_who_does_not_answer_is_left_out():
 
     run, _ = run_in(world, 3, person=Absent())
     run._handles["person"].edit = lambda context, draft: None
-    assert CIPHER().fit(run).part(Memory).notes == ()
+    with pytest.raises(TooManyMissing, match="no round of cipher came to its end"):
+        CIPHER().fit(run)
     assert [h["values"]["outcome"] for h in run.history] == ["no answer of the person"] * 3
 
 
