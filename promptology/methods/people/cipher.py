@@ -91,7 +91,7 @@ class CIPHER:
             run.keep(self.learned(run, state))
         if not state["rounds"]:
             raise TooManyMissing(
-                "no round of cipher came to its end: the model wrote no draft, or the person answered none; see the history"
+                "no round of cipher came to its end: the model wrote no draft, or the person answered none"
             )
         state = self.ask(run, state)
         edited = [r for r in state["rounds"] if not r.get("accepted", True)]

@@ -11,11 +11,11 @@
 
 Calls: |S| + 5 * 50 * (1 + |S|), as many again per 250 paraphrases, and the finalists'. f is the task's metric (the
 paper's execution accuracy), which any model allows, or the mean log-probability of the right outputs, for models that
-tell it of given text: those in this process, and endpoints that echo. Choices of ours: the start is one of the candidates, so that what is found is not worse. A subset
-is scored before the next one is asked for, so that a budget that ends has a best so far. Texts that came before are
-neither asked for again nor scored again, so that a model that says the same often costs less than planned. The best few
-are scored again on items that the search never saw (a third of the validation split is kept for them), against the
-winner's curse, and those scores choose.
+tell it of given text: those in this process, and endpoints that echo. Choices of ours: the start is one of the
+candidates, so that what is found is not worse. A subset is scored before the next one is asked for, so that a budget
+that ends has a best so far. Texts that came before are neither asked for again nor scored again, so that a model that
+says the same often costs less than planned. The best few are scored again on items that the search never saw (a third
+of the validation split is kept for them), against the winner's curse, and those scores choose.
 """
 
 from __future__ import annotations
