@@ -31,6 +31,19 @@ class Place(NamedTuple):
     row: float
 
 
+class Room(NamedTuple):
+    """Where a mark stands, and the room about it.
+
+    `column`: the distance of the columns; `leaf`: nothing follows it; `tight`: another mark stands close above it.
+    """
+
+    x: float
+    y: float
+    column: float
+    leaf: bool
+    tight: bool
+
+
 class Spot(NamedTuple):
     """A prompt in the drawing. `shade`: its score between the lowest and the highest, in per cent, None without one.
 
@@ -114,10 +127,10 @@ def tree(story: Story | None) -> Tree | None:
     spots: list[Spot] = []
     above: dict[int, float] = {}
     for n in sorted(steps, key=lambda n: places[n].row):
-        tight = at[n][1] - above.get(places[n].depth, -ROW) < CLEAR
-        above[places[n].depth] = at[n][1]
-        room = column if n in inner else None
-        spots.append(_spot(steps[n], at[n], room, tight, n == found, low, high))
+        (x, y), depth = at[n], places[n].depth
+        room = Room(x, y, column, n not in inner, y - above.get(depth, -ROW) < CLEAR)
+        spots.append(_spot(steps[n], room, n == found, _share(steps[n].score, low, high)))
+        above[depth] = y
     sizes = {s.number: s.size for s in spots}
     twigs = [
         Twig(_bend(at[s.parent], at[n], sizes[s.parent], sizes[n]), n in line and s.parent in line, s.gap > 0)
@@ -129,37 +142,27 @@ def tree(story: Story | None) -> Tree | None:
     return Tree(spots, sorted(twigs, key=lambda t: t.main), height, low, high, words)
 
 
-def _spot(
-    step: Step,
-    at: tuple[float, float],
-    column: float | None,
-    tight: bool,
-    found: bool,
-    low: float | None,
-    high: float | None,
-) -> Spot:
-    """Return a prompt's mark with what is written beside it.
-
-    `column`: room up to its children, None where it has none; `tight`: another mark stands close above.
-    """
-    x, y = at
-    share = None
-    if step.score is not None and low is not None and high is not None:
-        share = (step.score - low) / (high - low) if high > low else 0.5
-    size = 5.0 if share is None else 4.5 + 3.5 * share
-    size = size if column is None else min(size, max(3.0, 0.36 * column))
+def _spot(step: Step, room: Room, found: bool, share: float | None) -> Spot:
+    """Return a prompt's mark with what is written beside it; `share`: its score between the lowest and the highest."""
+    x, y, column, leaf, tight = room
+    size = min(5.0 if share is None else 4.5 + 3.5 * share, max(3.0, 0.36 * column))
     shade = None if share is None else round(LIGHT + (DARK - LIGHT) * share)
     label, figure, gist = str(step.number), "" if step.score is None else f"{step.score:.2f}", ""
-    beside = column is None or tight
-    place = (x + size + 7, y + 4) if column is None else (x + size + 3, y - 5) if tight else (x, y - size - 4)
-    if column is None:
+    place = (x + size + 7, y + 4) if leaf else (x + size + 3, y - 5) if tight else (x, y - size - 4)
+    if leaf:
         used = LETTER * (len(label) + len(figure) + 4)
         gist = fitting(step.gist, int((WIDTH - place[0] - used) / LETTER))
     else:
         label, figure = _above(label, figure, column)
     shape = mark(3 if found else 0, x, y, size + 1.5 * found)
-    kind = "found" if found else step.kind
-    return Spot(step.number, kind, x, y, size, shape, shade, label, figure, gist, beside, *place, told(step, found))
+    kind, words = "found" if found else step.kind, told(step, found)
+    return Spot(step.number, kind, x, y, size, shape, shade, label, figure, gist, leaf or tight, *place, words)
+
+
+def _share(score: float | None, low: float | None, high: float | None) -> float | None:
+    if score is None or low is None or high is None:
+        return None
+    return (score - low) / (high - low) if high > low else 0.5
 
 
 def _above(label: str, figure: str, column: float) -> tuple[str, str]:
