@@ -131,3 +131,29 @@ def test_seeds_are_worlds_of_their_own():
     some = [[m.right(text, q) for q in QUESTIONS[:200]] for m in (one, other)]
     assert some[0] != some[1] and share(text, seed=1) == pytest.approx(0.92**3, abs=0.02)
     assert share(prompt(*RULES)) == 1.0 and SimulatedChat("trap", solve=0.5).accuracy(prompt(*RULES)) == 0.5
+
+
+EXAMPLES = "Input: Parcel 1000 is marked frozen.\nOutput: {}\n\nInput: Parcel 1004 is marked urgent.\nOutput: {}"
+META = "<tried>\ntext: {}\nscore: 20\n</tried>\n\n{}\n\nWrite a better instruction between <prompt> and </prompt>."
+
+
+def test_right_answers_alone_teach_a_rule_half_as_often_as_errors():
+    answers = gate(1000, "frozen"), gate(1004, "urgent")
+    shown = META.format(prompt(RULES[1]), EXAMPLES.format(*answers))
+    added = Counter(
+        tagged(SimulatedChat("chain").reply([("user", shown)], seed, 1.0), "prompt").removeprefix(
+            prompt(RULES[1]) + " "
+        )
+        for seed in range(400)
+    )
+    urgent = WORLDS["chain"].features[3].sentences[0]  # the rule of the other example stands in the prompt
+    assert added[urgent] == pytest.approx(400 * 0.6 * 0.5, abs=40)
+    assert sum(added[h] for h in HARMFUL) == 400 - added[urgent]
+
+
+def test_an_answer_beside_the_right_one_is_an_error_and_no_example():
+    world = WORLDS["chain"]
+    north = next(n for n in range(1000, 1004) if gate(n, "frozen") == "north")
+    shown = f"Parcel {north} is marked frozen."
+    assert world.examples(f"{shown} north") == ["frozen"] and world.errors(f"{shown} north") == []
+    assert world.examples(f"{shown} north, right: north") == world.examples(f"{shown} east") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import time
@@ -16,6 +17,7 @@ from promptology.data.parcels import GATES
 from promptology.errors import UsageError
 from promptology.models.access import Answer, Message, Outcome, Request
 from promptology.models.cutting import TOKEN, cut
+from promptology.models.simulated.crossing import mixed, mutates, parents, wanted
 from promptology.models.simulated.parcels import PARCELS, ParcelWorld
 from promptology.models.simulated.skills import Regions, current_prompt, fill_form, induces, regions, skill_of
 from promptology.models.simulated.worlds import WORLDS as FEATURE_WORLDS
@@ -90,12 +92,17 @@ class SimulatedChat:
         text = "\n\n".join(content for _, content in messages)
         found = self._find(text)
         question, at = (found[-1][1], found[-1][0]) if found else (None, _last_paragraph(text))
-        skill = skill_of(*_masked(text, found, at))
+        masked, at_masked = _masked(text, found, at)
+        skill = skill_of(masked, at_masked)
         rng = self._rng(skill, text, (seed or 0) if temperature > 0 else 0)
         if skill == "judge":
             sides = regions(text)
             assert sides is not None
             return self._judge(text, sides, rng)
+        if count := wanted(masked):
+            return json.dumps([self._induce("", rng) for _ in range(count)])
+        if skill in ("rewrite", "paraphrase") and (several := parents(masked)):
+            return fill_form(text, prompt=self._cross(text, several, rng), thought="Both have their points.")
         if skill == "rewrite" and induces(text):
             return fill_form(text, prompt=self._induce(text, rng), thought="The outputs have something in common.")
         if skill in ("rewrite", "paraphrase"):
@@ -238,10 +245,11 @@ class SimulatedChat:
     def _rewrite(self, prompt: str, rng: np.random.Generator, text: str = "") -> str:
         """Return the prompt with one more sentence: a missing required one, else one that hides a shown feature.
 
-        In a world of rules, errors that `text` shows are what can be mended.
+        In a world of rules, errors that `text` shows are what can be mended, else what its examples teach.
         """
         if isinstance(self.world, ParcelWorld):
-            changed = self.world.rewritten(prompt, self.world.errors(text), rng, self.rewrite)
+            shown = self.world.errors(text), self.world.examples(text)
+            changed = self.world.rewritten(prompt, *shown, rng, self.rewrite)
             return self._paraphrase(prompt, rng) if changed == prompt else changed
         bare = self.world.without_harm(prompt)
         missing = [f for f in self.world.features if not f.asked(bare)]
@@ -253,6 +261,11 @@ class SimulatedChat:
         if not pool:
             return prompt
         return f"{prompt} {pool[int(rng.integers(len(pool)))].harm}"
+
+    def _cross(self, text: str, prompts: Sequence[str], rng: np.random.Generator) -> str:
+        """Return a prompt of sentences of several, with one more where the request wants a mutation."""
+        child = mixed(text, prompts, rng)
+        return self._rewrite(child, rng) if mutates(text) else child
 
     def _induce(self, text: str, rng: np.random.Generator) -> str:
         """Return the plain prompt with one to three sentences more, each as good as a rewriter's."""

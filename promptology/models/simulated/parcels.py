@@ -3,8 +3,8 @@
 An item needs the rule of its mark: the model answers it rightly where the prompt states that rule. A harmful
 sentence breaks 8 % of the items. The trap sentence is a shortcut: it lets 12 % of the items succeed while fewer than
 two rules are stated; from the second rule on, only 45 % of the items whose rule is stated succeed under it. A rewriter
-that is shown errors mends one of them, by its rule or by the shortcut. What prompts are worth can be computed from
-their text.
+that is shown errors mends one of them, by its rule or by the shortcut; from examples with right answers alone it learns
+a rule half as often. What prompts are worth can be computed from their text.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ CAP = 0.45
 """Share of the items with a stated rule that succeed under the trap from the second rule on."""
 SHORTCUT = 0.35
 """How often a repair is the trap instead of the rule."""
+TAUGHT = 0.5
+"""How often examples of right answers alone lead to a repair, of how often errors do."""
 BLIND = 0.1
 """How often a rewriter that is shown no error hits upon a repair by luck."""
 COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -102,14 +104,29 @@ class ParcelWorld(World):
                 wrong.append(_mark(question))
         return wrong
 
-    def rewritten(self, prompt: str, wrong: Sequence[str], rng: np.random.Generator, chance: float) -> str:
+    def examples(self, text: str) -> list[str]:
+        """Return the marks of the items that a message shows with their right answer and no other word of a gate."""
+        found = self.find(text)
+        shown: list[str] = []
+        for n, (at, question, right) in enumerate(found):
+            end = found[n + 1][0] if n + 1 < len(found) else len(text)
+            said = re.findall(rf"\b({'|'.join(GATES)})\b", text[at + len(question) : end], re.I)
+            if [s.casefold() for s in said] == [right]:
+                shown.append(_mark(question))
+        return shown
+
+    def rewritten(
+        self, prompt: str, wrong: Sequence[str], taught: Sequence[str], rng: np.random.Generator, chance: float
+    ) -> str:
         """Return the prompt with one more sentence: with `chance` a repair of one error shown, else a harmful one.
 
-        A repair that the prompt holds already is stated once more in other words, as long as there are any.
+        `taught`: marks of examples, which count where no error is shown, as far as the prompt does not state their
+        rules. A repair that the prompt holds already is stated once more in other words, as long as there are any.
         """
-        repairs = rng.random() < (chance if wrong else chance * BLIND)
-        if not wrong:
-            wrong = [f.name for f in self.features if f not in self.shown(prompt)]
+        unstated = [f.name for f in self.features if f not in self.shown(prompt)]
+        learnt = [] if wrong else [mark for mark in taught if mark in unstated]
+        repairs = rng.random() < (chance if wrong else chance * TAUGHT if learnt else chance * BLIND)
+        wrong = wrong or learnt or unstated
         if repairs and wrong:
             mended = wrong[int(rng.integers(len(wrong)))]
             rule = next(f for f in self.features if f.name == mended)

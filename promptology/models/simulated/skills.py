@@ -40,6 +40,8 @@ _LABELLED = re.compile(
     r"^(?:current |original |old |existing |base )?(?:prompt|instruction)s?\s*(?:\d+)?\s*:\s*(.+?)(?=\n\s*\n|\n[A-Z][\w ]{2,30}:|\Z)",
     re.I | re.M | re.S,
 )
+_MARKED = re.compile(r"\[\[ ## (\w*(?:prompt|instruction)) ## \]\]\n(?!\{)(.+?)\s*(?=\n\[\[ ##|\Z)", re.S)
+_NAMES = re.compile(r"\b(prompt|instruction)", re.I)
 _SCORED = re.compile(
     r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*(-?[0-9.]+)", re.I | re.S
 )
@@ -98,8 +100,9 @@ def current_prompt(text: str, known: list[str]) -> str:
     tagged = [(name.lower(), body.strip()) for name, body in _TAGGED.findall(text)]
     named = [body for name, body in tagged if ("prompt" in name or "instruct" in name) and _is_prompt(body)]
     labelled = [m.strip().strip("\"'") for m in _LABELLED.findall(text)]
-    fenced = [m.strip() for m in _FENCED.findall(text)]
-    for group in (named, fenced, labelled):
+    fenced = _fenced(text)
+    marked = [body.strip() for _, body in _MARKED.findall(text)]
+    for group in (named, fenced, marked, labelled):
         if group:
             return str(max(group, key=lambda b: (_count(b, known), len(b))))
     blocks: list[str] = [body for _, body in tagged if _is_prompt(body)] or [
@@ -122,8 +125,16 @@ def _number(text: str) -> float:
         return 0.0
 
 
+def _fenced(text: str) -> list[str]:
+    """Return the blocks in fences, those alone that the line before them calls a prompt where there are such."""
+    found = [(text[: m.start()].rstrip().rpartition("\n")[2], m[1].strip()) for m in _FENCED.finditer(text)]
+    return [body for line, body in found if _NAMES.search(line)] or [body for _, body in found]
+
+
 def _is_prompt(body: str) -> bool:
-    return len(body) > 3 and not re.fullmatch(r"[.\s]*(and|\.\.\.|…)?[.\s]*", body)
+    """Whether a text between tags is one, and no placeholder such as "..." or "new prompt"."""
+    blank = r"[.\s]*(and|\.\.\.|…|(the |your )?(new|final|improved) (prompt|instruction))?[.\s]*"
+    return len(body) > 3 and not re.fullmatch(blank, body, re.I)
 
 
 def _count(block: str, known: list[str]) -> int:
