@@ -189,3 +189,19 @@ def test_what_is_missing_is_one_line(tmp_path, absent, said):
     assert done.stderr.startswith(said) and "pip install" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
     assert not (tmp_path / "site").exists()
+
+
+def test_calls_and_choices_of_a_header_are_paragraphs(script):
+    header = "One: a title.\n\nCalls of a step: 3 + n. Choices of ours, after the card: none; see step 2. And more."
+    assert script("docs_methods").blocks(header)[1:] == [
+        "**Calls of a step:** 3 + n.",
+        "**Choices of ours, after the card:** none; see step 2. And more.",
+    ]
+
+
+def test_the_example_of_a_search_has_a_budget_that_lets_it_begin(script):
+    methods = script("docs_methods")
+    cards = methods.cards()
+    for slug, budget in (("spo", "300calls"), ("promptagent", "5000calls"), ("linear-probe", "4000passes")):
+        assert f"--budget {budget}" in "".join(methods.example(cards[slug]))
+    assert "edits.md" in "".join(methods.example(cards["cipher"]))
