@@ -208,6 +208,10 @@ def test_print_opens_what_is_folded(browser, pages):
     assert {visible for kind, visible in folded if kind == "long"} == {False}
     assert browser.run("document.querySelector('.unprinted').checkVisibility()")
     assert not browser.run("document.querySelector('nav').checkVisibility()")
+    browser.resize(700)
+    tree = "document.querySelector('svg.tree[role=group]').getBoundingClientRect()"
+    assert browser.run(f"{tree}.width") <= 700 and browser.run(f"{tree}.height") > 0
+    assert not browser.run("document.querySelector('.within').checkVisibility()")
     paper = browser.pdf()
     assert paper.startswith(b"%PDF-") and len(paper) > 20_000
     browser.medium()
