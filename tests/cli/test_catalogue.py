@@ -20,7 +20,8 @@ def test_methods_stand_below_their_families(cli):
         family = heads.get(line, family)
         if line and line not in heads and not line.startswith(" "):
             found.append((line.split()[0], family))
-    assert sorted(found) == sorted((slug, card.family) for slug, card in catalogue().items())
+    ours = {slug: card.family for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")}
+    assert sorted(found) == sorted(ours.items())
     assert [family for _, family in found] == sorted((f for _, f in found), key=FAMILY.index)
 
 

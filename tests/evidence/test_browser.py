@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, CONTRAST, Browser
 from documents import HOSTILE, evidence, hostile_document, large_document, made, measured, result, task_of
 
 from promptology.evidence.report import render, write
@@ -12,28 +12,6 @@ from promptology.run.lineage import Lineage
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the report is not looked at")
 
-CONTRAST = """(() => {
-  const parse = text => {
-    const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
-    const scale = text.startsWith("color(") ? 255 : 1;
-    return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers.length > 3 ? numbers[3] : 1];
-  };
-  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const behind = e => {
-    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; }
-    return [255, 255, 255, 1];
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-  while (walker.nextNode()) {
-    const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !e.checkVisibility() || ["title", "desc"].includes(e.tagName)) continue;
-    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
-    const [a, b] = [light(ink), light(behind(e))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), walker.currentNode.data.slice(0, 40)]);
-  }
-  return found.sort((x, y) => x[0] - y[0]);
-})()"""
 UNNAMED = """[...document.querySelectorAll("svg:not([aria-hidden=true])")].filter(svg => {
   const ids = (svg.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean);
   const name = svg.getAttribute("aria-label") || ids.map(id => document.getElementById(id)?.textContent).join(" ");

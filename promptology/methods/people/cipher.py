@@ -118,12 +118,12 @@ class CIPHER:
         return state
 
     def draft(self, run: Run, state: State, opened: Sequence[Mapping[str, Any]]) -> State:
-        """Retrieve, aggregate and generate for each open round; one without an answer stays open."""
+        """Retrieve, aggregate and generate for each open round; one without an answer, or an empty one, stays open."""
         recaller = Recaller(self.learned(run, state), run.roles, run.task.signature)
         items = [Item(r["id"], r["inputs"]) for r in opened]
         predictions = recaller.predict(items)
         for item, raw in zip(items, predictions.raw, strict=True):
-            if raw is not None:
+            if raw is not None and raw.strip():
                 found = recaller.recalled(item)
                 near = [[note.id, cosine] for note, cosine in zip(found.notes, found.cosines, strict=True)]
                 drafted = {"draft": raw, "used": found.preference, "neighbours": near, "status": "drafted"}

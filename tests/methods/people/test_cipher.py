@@ -173,6 +173,27 @@ def test_a_draft_that_fails_stays_to_be_drafted():
     assert [r["status"] for r in CIPHER().ask(run, state)["rounds"]] == ["drafted"]
 
 
+def test_an_empty_draft_is_none():
+    world = StyleWorld(2)
+    run, _ = run_in(world, 1, Failing("Write a short message", " \n"))
+    state = CIPHER().ask(run, CIPHER().tell(CIPHER().begin(), context_event(run, run.task.unlabeled[0])))
+    assert [r["status"] for r in state["rounds"]] == ["open"]
+
+
+def test_what_is_pinned_stands_in_the_prompt_once():
+    world = StyleWorld(2, alike=True)
+    run, _ = run_in(world, 6, Listening(error=0.0))
+    method = CIPHER(k=1)
+    state = method.tell(rounds(method, run, SimulatedPerson(world)), {"event": "pin", "preference": "be kind"})
+    for id in ("a", "b"):
+        opened = {"event": "context", "id": id, "inputs": run.task.unlabeled[0].inputs, "context": "same"}
+        state = method.ask(run, method.tell(state, opened))
+        draft = round_of(state, id)["draft"]
+        state = method.tell(state, {"event": "edit", "id": id, "final": draft})
+        assert round_of(state, id)["used"] == f"be kind; {state['rounds'][0]['preference']}"
+    assert round_of(state, "b")["preference"] == state["rounds"][0]["preference"]
+
+
 @pytest.mark.parametrize(
     ("said", "stored"),
     [
