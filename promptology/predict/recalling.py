@@ -21,7 +21,7 @@ from promptology.predict.answers import AnswerPredictor
 from promptology.predict.predictor import Predictions, readout
 from promptology.prompts.learned import Learned
 from promptology.prompts.memory import Memory, Note, unpinned
-from promptology.prompts.parsing import conclusion, extract
+from promptology.prompts.parsing import conclusion, declines, extract
 from promptology.prompts.render import frame, input_text
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle
@@ -178,8 +178,9 @@ class Recaller(AnswerPredictor):
 
 
 def as_phrase(text: str) -> str:
-    """Return the preference that a model's answer states: one line, at most 200 characters."""
-    return " ".join(extract(conclusion(text, "preference"), "preference").split())[:LONGEST].rstrip()
+    """Return the preference that a model's answer states: one line, at most 200 characters; empty for a refusal."""
+    phrase = " ".join(extract(conclusion(text, "preference"), "preference").split())
+    return "" if declines(phrase) else phrase[:LONGEST].rstrip()
 
 
 def show_edits(notes: Sequence[Note]) -> str:

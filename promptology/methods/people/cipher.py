@@ -89,7 +89,11 @@ class CIPHER:
             ended = round_of(state, item.id)
             run.log("round", outcome="accepted" if ended["accepted"] else "edited", cost=ended["cost"])
             run.keep(self.learned(run, state))
-        return self.learned(run, self.ask(run, state))
+        state = self.ask(run, state)
+        edited = [r for r in state["rounds"] if not r.get("accepted", True)]
+        if lost := sum(not r.get("preference") for r in edited):
+            run.warn(f"from {lost} of {len(edited)} edits no preference could be read")
+        return self.learned(run, state)
 
     def begin(self, run: Run | None = None) -> State:
         """Return a state without rounds, or with those of the memory that was learned before."""
