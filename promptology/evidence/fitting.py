@@ -62,7 +62,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
-    spent: list[dict[str, float]] = field(default_factory=list, repr=False)
+    spent: list[dict[str, Any]] = field(default_factory=list, repr=False)
     guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
