@@ -40,7 +40,7 @@ _LABELLED = re.compile(
     r"^(?:current |original |old |existing |base )?(?:prompt|instruction)s?\s*(?:\d+)?\s*:\s*(.+?)(?=\n\s*\n|\n[A-Z][\w ]{2,30}:|\Z)",
     re.I | re.M | re.S,
 )
-_MARKED = re.compile(r"\[\[ ## (\w*(?:prompt|instruction)) ## \]\]\n(?!\{)(.+?)\s*(?=\n\[\[ ##|\Z)", re.S)
+_MARKED = re.compile(r"\[\[ ## (\w*(?:prompt|instruction)) ## \]\]\n(?!\{)(.+?)\s*(?=\n[^\n]*\[\[ ##|\Z)", re.S)
 _NAMES = re.compile(r"\b(prompt|instruction)", re.I)
 _SCORED = re.compile(
     r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*(-?[0-9.]+)", re.I | re.S
@@ -78,7 +78,7 @@ def skill_of(text: str, question_at: int) -> str:
     )
     if shows_prompt and _PARAPHRASE.search(text):
         return "paraphrase"
-    if _CRITICISE.search(text) and not _ASKS_PROMPT.search(text) and _LABELLED.search(text):
+    if _LABELLED.search(text) and _CRITICISE.search(text) and not _ASKS_PROMPT.search(text):
         return "criticise"
     if shows_prompt and _REWRITE.search(text):
         return "rewrite"
