@@ -25,6 +25,7 @@ from promptology.run.engine import Run
 from promptology.search.crossing import REWORD, reword
 from promptology.search.demonstrations import draw_demonstrations, labelled_train, shortened
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.pool import Pool
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import score, selection_items
 
@@ -61,22 +62,25 @@ class RandomSearch:
         chosen = selection_items(run)
         order = run.rng("items").permutation(len(chosen))[: self.items]
         items = [chosen[i] for i in order]
-        tried = [(run.start, float(score(run, [run.start], items).means[0]))]
+        top = [(run.start, float(score(run, [run.start], items).means[0]))]
+        tried = Pool([run.start.instruction])
         for n in run.track(self.candidates, "candidates"):
-            candidate = self.draw(run, n, [p.instruction for p, _ in tried])
+            candidate = self.draw(run, n, tried)
             if candidate is None:
                 run.log("candidate", number=n + 1, outcome="no usable proposal")
                 continue
             value = float(score(run, [candidate], items).means[0])
-            tried.append((candidate, value))
+            tried.add(candidate.instruction)
+            top.append((candidate, value))
             # The best first; among equals, and where no answer came, the order in which they were tried.
-            tried.sort(key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
-            run.log("candidate", number=n + 1, score=value, best=tried[0][1])
-            run.keep(tried[0][0])
-        finalists = [p for p, _ in tried[: self.finalists]]
+            top.sort(key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
+            del top[max(1, self.finalists) :]
+            run.log("candidate", number=n + 1, score=value, best=top[0][1])
+            run.keep(top[0][0])
+        finalists = [p for p, _ in top]
         return rescore(run, finalists, fresh_items(run, items, self.items)).best
 
-    def draw(self, run: Run, n: int, tried: list[str]) -> Learned | None:
+    def draw(self, run: Run, n: int, tried: Pool) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
         # With demonstrations the same wording again is another candidate.
         (candidate,) = reword(run, [run.start], known=() if self.shots else tried)

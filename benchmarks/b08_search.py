@@ -1,0 +1,296 @@
+"""B8: prompt search at equal calls, our methods and those of promptolution, gepa and dspy, with one and the same model.
+
+A simulated model is task model and rewriter for all; how good a prompt truly is, is computed from its text. Every call
+of either counts. All begin with the same prompt, see the same items and have the same budget.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.common import Bar, Session, run_side
+from benchmarks.environments import BenchError
+from benchmarks.ratios import bootstrap, ratio
+
+TITLE = "search quality at equal calls: our methods, promptolution, gepa, MIPROv2"
+PEERS = ("promptolution", "dspy-optuna")
+DEVELOPMENT, FRESH = range(20), range(100, 120)
+CALLS, POINTS = 2000, (100, 250, 500, 1000, 2000)
+TRAIN, VALIDATION = 60, 60
+ENOUGH = 0.95
+"""Share of the best true score that counts as found."""
+PARSED = 0.95
+"""Share of a peer's proposals that must come back as prompts."""
+BAR = 0.7
+SIMULATED, REAL = ("tickets", "trap", "chain"), ("reviews", "tickets")
+ENDLESS = 10**6
+
+
+class Entry(NamedTuple):
+    """A method in the comparison: its side, what its driver does, and what it is told."""
+
+    side: str
+    do: str
+    told: Mapping[str, Any]
+
+
+def ours(method: str, **settings: Any) -> Entry:
+    """Return an entry of ours."""
+    return Entry("ours", "search.run", {"method": method, "settings": settings})
+
+
+def theirs(method: str) -> Entry:
+    """Return an optimizer of promptolution's, at its defaults."""
+    return Entry("promptolution", "search.run", {"method": method})
+
+
+OURS = {
+    "random-search": ours("random-search", candidates=ENDLESS),
+    "spo": ours("spo", rounds=ENDLESS),
+    "opro": ours("opro", steps=ENDLESS),
+    "ape": ours("ape", samples=7),
+    "protegi": ours("protegi", rounds=ENDLESS, minibatch=30, pulls=4, arms=4, block=20),
+    "evoprompt ga": ours("evoprompt", variant="ga", generations=ENDLESS),
+    "evoprompt de": ours("evoprompt", variant="de", generations=ENDLESS),
+    "gepa": ours("gepa", metric_calls=CALLS),
+    "mipro": ours("mipro", candidates=18),
+    "promptagent mcts": ours("promptagent", iterations=ENDLESS, prompts=ENDLESS),
+    "promptagent beam": ours("promptagent", search="beam", depth_limit=ENDLESS, prompts=ENDLESS),
+    "promptagent greedy": ours("promptagent", search="greedy", prompts=ENDLESS, iterations=ENDLESS),
+    "promptagent monte-carlo": ours("promptagent", search="monte-carlo", prompts=ENDLESS, iterations=ENDLESS),
+}
+THEIRS = {
+    "promptolution EvoPrompt GA": theirs("EvoPrompt GA"),
+    "promptolution EvoPrompt DE": theirs("EvoPrompt DE"),
+    "promptolution OPRO": theirs("OPRO"),
+    "promptolution CAPO": theirs("CAPO"),
+    "released gepa": Entry("dspy-optuna", "search.reflect", {}),
+    "dspy MIPROv2": Entry("dspy-optuna", "search.mipro", {"auto": "light"}),
+}
+TEMPLATES = {"template-search": Entry("ours", "search.halving", {"settings": {"share": 0.25}})}
+
+
+class World(NamedTuple):
+    """What is searched in: what drivers are told, and how good a prompt truly is in the n-th case; what the best is."""
+
+    name: str
+    spec: dict[str, Any]
+    true: Callable[[int, str], float]
+    best: Sequence[float]
+
+
+def simulated(name: str, seeds: Sequence[int]) -> World:
+    """Return a simulated world: items of each seed, and the frame around a prompt."""
+    from promptology.data.loaders import load_task
+    from promptology.data.parcels import parcels_task
+    from promptology.models.simulated import SimulatedChat
+
+    if name == "tickets":
+        signature = load_task("tickets").signature
+        drawn = ticket_cases(seeds)
+    else:
+        tasks = [parcels_task(f"simulated:{name}?train={TRAIN}&validation={VALIDATION}&seed={seed}") for seed in seeds]
+        signature = tasks[0].signature
+        drawn = [{"train": pairs(task.train), "validation": pairs(task.validation)} for task in tasks]
+    chat = SimulatedChat(name)
+    spec = told(name, signature, drawn, seeds, "")
+    spec["known"] = sorted({spec["start"], chat.world.start, *(s for f in chat.world.features for s in f.sentences)})
+
+    @functools.cache
+    def true(prompt: str) -> float:
+        return chat.accuracy(spec["frame"].replace("@prompt@", prompt).replace("@input@", ""))
+
+    return World(name, spec, lambda n, prompt: true(prompt), [chat.top] * len(seeds))
+
+
+def ticket_cases(seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return items of the bundled tickets, drawn anew for each seed."""
+    from promptology.models.simulated.worlds import tickets_known
+
+    known = [list(pair) for pair in tickets_known().items()]
+    orders = [np.random.default_rng(seed).permutation(len(known)) for seed in seeds]
+    return [divided(known, order) for order in orders]
+
+
+def divided(items: Sequence[Any], order: Sequence[int]) -> dict[str, Any]:
+    """Return the first items of an order as training and validation items, and which they are."""
+    some = [int(i) for i in order[: TRAIN + VALIDATION]]
+    rows = [items[i] for i in some]
+    return {"train": rows[:TRAIN], "validation": rows[TRAIN:], "columns": some}
+
+
+def wordings(task: str, seeds: Sequence[int]) -> World:
+    """Return wordings on MiniLM: items are drawn for each seed, and the other items say how good a wording is."""
+    from promptology.data.loaders import load_task
+
+    table = run_side("ours", "selection.table", {"task": task})
+    scores, items = np.array(table["scores"]), table["items"]
+    names = {w: n for n, w in enumerate(table["wordings"])}
+    orders = [np.random.default_rng(seed).permutation(len(items)) for seed in seeds]
+    means = [scores[:, order[TRAIN + VALIDATION :]].mean(axis=1) for order in orders]
+    spec = told(f"{task} on MiniLM", load_task(task).signature, [divided(items, o) for o in orders], seeds, next(iter(names)))
+    spec["table"] = {"wordings": list(names), "scores": table["scores"]}
+    spec["table"] |= {"texts": [x for x, _ in items], "labels": [y for _, y in items]}
+    spec["known"] = ['Compare "']
+    return World(
+        spec["world"], spec, lambda n, p: float(means[n][names[p]]) if p in names else 0.0, [float(m.max()) for m in means]
+    )
+
+
+def told(name: str, signature: Any, drawn: Sequence[Any], seeds: Sequence[int], start: str) -> dict[str, Any]:
+    """Return what every driver needs; the frame is how our own library puts a prompt and an input to a model."""
+    from promptology.prompts.render import messages
+    from promptology.prompts.start import start_from
+
+    plain = start_from(signature, ("generates",))
+    ((_, frame),) = messages(plain.with_instruction("@prompt@"), {"text": "@input@"}, signature)
+    return {
+        "world": name,
+        "frame": frame,
+        "start": start or plain.instruction,
+        "classes": list(signature.class_names),
+        "descriptions": [{"name": c.name, "description": c.description} for c in signature.classes],
+        "calls": CALLS,
+        "cases": [{"seed": seed, **case} for seed, case in zip(seeds, drawn, strict=True)],
+    }
+
+
+def pairs(items: Sequence[Any]) -> list[list[str]]:
+    """Return items as pairs of text and label."""
+    return [[item.inputs["text"], item.target] for item in items]
+
+
+class Course(NamedTuple):
+    """One search: how good the prompt of the moment truly was after how many calls; what it used and proposed."""
+
+    calls: list[int]
+    true: list[float]
+    best: float
+    used: int
+    proposals: int
+    usable: int
+
+    def at(self, calls: int) -> float:
+        """Return the true score of what would have been returned after so many calls."""
+        return [true for n, true in zip(self.calls, self.true, strict=True) if n <= calls][-1]
+
+    def reached(self) -> int | None:
+        """Return after how many calls it first was good enough, None where it never was."""
+        enough = ENOUGH * self.best - 1e-9
+        return next((n for n, true in zip(self.calls, self.true, strict=True) if true >= enough), None)
+
+
+def searched(session: Session, world: World, entries: Mapping[str, Entry]) -> dict[str, list[Course]]:
+    """Let every method search in every case; raises BenchError where a peer's proposals are not understood."""
+    found = {}
+    for name, entry in entries.items():
+        done = run_side(entry.side, entry.do, {**world.spec, **entry.told}, limit=3600.0)
+        found[name] = [
+            course(one, functools.partial(world.true, n), world.best[n]) for n, one in enumerate(done["found"])
+        ]
+        share = parsed(found[name])
+        session.say(f"{world.name}: {name}, {done['wall']:.0f} s, {in_words(found[name])}")
+        if entry.side != "ours" and share < PARSED:
+            raise BenchError(f"{world.name}: only {share:.1%} of the proposals of {name} came back as prompts")
+    return found
+
+
+def course(one: Mapping[str, Any], true: Callable[[str], float], best: float) -> Course:
+    """Return a search as its driver noted it."""
+    values = [true(prompt) for _, prompt in one["kept"]]
+    return Course([n for n, _ in one["kept"]], values, best, one["calls"], one["proposals"], one["usable"])
+
+
+def parsed(courses: Sequence[Course]) -> float:
+    """Return the share of proposals that came back as prompts; 1 where none was made."""
+    proposals = sum(c.proposals for c in courses)
+    return sum(c.usable for c in courses) / proposals if proposals else 1.0
+
+
+def counted(courses: Sequence[Course]) -> list[float]:
+    """Return the calls to a prompt that is good enough; a search that found none counts with the whole budget."""
+    return [float(CALLS if (n := c.reached()) is None else n) for c in courses]
+
+
+def never(courses: Sequence[Course]) -> int:
+    """Return how many searches found no prompt that is good enough."""
+    return sum(c.reached() is None for c in courses)
+
+
+def regret(courses: Sequence[Course], calls: int) -> float:
+    """Return by how many points the returned prompt is worse than the best, on average, after so many calls."""
+    return 100.0 * float(np.mean([c.best - c.at(calls) for c in courses]))
+
+
+def in_words(courses: Sequence[Course]) -> str:
+    """Return how a method did, in one line."""
+    return (
+        f"median {np.median(counted(courses)):.0f} calls, {never(courses)} of {len(courses)} never, regret "
+        f"{regret(courses, CALLS):.1f}, {np.mean([c.used for c in courses]):.0f} calls used, parsed {parsed(courses):.3f}"
+    )
+
+
+ENTRANT = {"ours: gepa": ours("gepa", metric_calls=CALLS, items=20, minibatch=3)}
+"""Our entrant in the simulated worlds; its settings were chosen on the development seeds."""
+SAME_ITEMS = {"released gepa, 20 items": Entry("dspy-optuna", "search.reflect", {"items": 20, "minibatch": 3})}
+"""The released package told the same as our entrant: how much of the difference is the settings."""
+HEAD = ("method", "calls to 95 %", "never", *(f"regret at {n}" for n in POINTS), "true score", "parsed")
+
+
+def run(session: Session) -> None:
+    """Measure on the fresh seeds."""
+    session.repeats = 2 if session.quick else len(FRESH)
+    seeds = list(FRESH)[: session.repeats]
+    for name in SIMULATED:
+        entries = {**ENTRANT, **OURS, **THEIRS, **SAME_ITEMS}
+        compare(session, simulated(name, seeds), entries, next(iter(ENTRANT)))
+    for name in REAL:
+        some = {label: entry for label, entry in OURS.items() if label != "spo"}
+        compare(session, wordings(name, seeds), {**TEMPLATES, **some, **THEIRS}, next(iter(TEMPLATES)))
+    session.notes += notes(session)
+
+
+def compare(session: Session, world: World, entries: Mapping[str, Entry], entrant: str) -> None:
+    """Record how all methods did in a world, and our entrant against the best peer."""
+    found = searched(session, world, entries)
+    calls = {name: counted(courses) for name, courses in found.items()}
+    peer = min(THEIRS, key=lambda name: (np.median(calls[name]), np.mean(calls[name]), regret(found[name], CALLS)))
+    quotient = ratio(calls[entrant], calls[peer])
+    session.figure(f"{world.name}: calls to 95 %, {entrant} ÷ {peer}", quotient, "×", Bar("≤", BAR))
+    session.figure(f"{world.name}: upper end of this interval", quotient.high, "×", Bar("≤", 0.999))
+    if "released gepa, 20 items" in calls:
+        same = ratio(calls[entrant], calls["released gepa, 20 items"])
+        session.figure(f"{world.name}: calls to 95 %, {entrant} ÷ released gepa, 20 items", same, "×")
+    less = bootstrap(
+        lambda a, b: 100.0 * (a - b),
+        *([c.best - c.at(CALLS) for c in found[name]] for name in (entrant, peer)),
+        centre="mean",
+    )
+    session.figure(f"{world.name}: regret at {CALLS} calls, {entrant} − {peer}", less, "points")
+    session.table(f"{world.name}, {len(calls[entrant])} fresh seeds", HEAD, [row(n, c) for n, c in found.items()])
+    session.notes.append(reading(world.name, found, calls))
+
+
+def row(name: str, courses: Sequence[Course]) -> list[str]:
+    """Return the line of a method in the table of a world."""
+    true = float(np.mean([c.at(CALLS) for c in courses]))
+    lost = [f"{regret(courses, n):.1f}" for n in POINTS]
+    found = never(courses)
+    calls = f"{np.median(counted(courses)):.0f}" if found < len(courses) else "–"
+    share = f"{parsed(courses):.0%}" if sum(c.proposals for c in courses) else "–"
+    return [name, calls, f"{found} of {len(courses)}", *lost, f"{100 * true:.1f}", share]
+
+
+def reading(world: str, found: Mapping[str, Sequence[Course]], calls: Mapping[str, Sequence[float]]) -> str:
+    """Return in words which methods need the fewest calls, and which lose least with few and with all of them."""
+    fastest = sorted(found, key=lambda name: (np.median(calls[name]), np.mean(calls[name])))[:3]
+    some = ", ".join(f"{name} ({np.median(calls[name]):.0f}, never in {never(found[name])})" for name in fastest)
+    least = [
+        f"{min(found, key=lambda name: regret(found[name], n))} at {n} calls ({min(regret(c, n) for c in found.values()):.1f})"
+        for n in (POINTS[1], POINTS[-1])
+    ]
+    return f"{world}: fewest calls to 95 %: {some}; least regret: {' and '.join(least)}"
