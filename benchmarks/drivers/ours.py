@@ -156,8 +156,6 @@ def candidates(spec, stopwatch):
     warm = pt.model(Counter(0.0).answer, identity="warm")
     pt.fit(task, warm, "random-search", prompt=START, budget="200calls")
     with stopwatch.running():
-        found = pt.fit(
-            task, model.answer, create(spec["method"], settings), prompt=START, budget=f"{200 * count}calls"
-        )
+        found = pt.fit(task, model.answer, create(spec["method"], settings), prompt=START, budget=f"{200 * count}calls")
     (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
     return {"scores": found.charged.calls - model.variants, "proposals": model.variants, "mb": int(peak) / 1024}

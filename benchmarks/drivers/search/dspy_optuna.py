@@ -11,18 +11,15 @@ are functions. Defaults, but for `minibatch` and `items`, with which the notes s
 """
 
 import logging
-import re
 
 import dspy
 import gepa
 from dspy.lm15 import Message, Response, TextPart, Usage
 from dspy.teleprompt import MIPROv2
+from fields import fields, filled, read, read_back
 from searching import searched
 
 ENDLESS = 10**9
-OBJECTIVE = "your objective is:"
-INPUT = re.compile(r"\[\[ ## text ## \]\]\n(.*?)(?=\n\n\[\[ ##|\n\nRespond with|\Z)", re.S)
-OUTPUTS = re.compile(r"Your output fields are:\n(.*?)\nAll interactions", re.S)
 
 
 def mipro(spec, stopwatch):
@@ -97,32 +94,10 @@ class Engine:
             return filled({"label": self.models.solve(prompt, text)})
         if wanted == ["proposed_instruction"]:
             said = self.models.write("\n\n".join([system, *(text for _, text in turns)]))
-            found = re.search(r"\[\[ ## proposed_instruction ## \]\]\n(.*?)(?=\n\n\[\[ ##|\Z)", said, re.S)
-            self.models.counter.proposed(found[1].strip() if found else "", self.models.spec["known"])
+            self.models.counter.proposed(read("proposed_instruction", said), self.models.spec["known"])
             return said
         self.models.counter.take()
         return filled(dict.fromkeys(wanted, "Texts, each with its label."))
-
-
-def fields(system):
-    """Return the names of the fields that a request of dspy wants filled."""
-    found = OUTPUTS.search(system)
-    return re.findall(r"^\d+\. `(\w+)`", found[1], re.M) if found else []
-
-
-def read_back(system, turns):
-    """Return prompt and input of a request that dspy made from instruction, demonstrations and input."""
-    prompt = " ".join(system.partition(OBJECTIVE)[2].split())
-    *shown, (_, asked) = turns
-    for (_, question), (_, answer) in zip(shown[::2], shown[1::2], strict=True):
-        label = re.search(r"\[\[ ## label ## \]\]\n(.*?)(?=\n|\Z)", answer)
-        prompt += f"\n\nInput: {INPUT.search(question)[1]}\nOutput: {label[1] if label else ''}"
-    return prompt, INPUT.search(asked)[1]
-
-
-def filled(values):
-    """Return fields as dspy reads them."""
-    return "\n\n".join([*(f"[[ ## {n} ## ]]\n{v}" for n, v in values.items()), "[[ ## completed ## ]]"])
 
 
 def reflect(spec, stopwatch):
