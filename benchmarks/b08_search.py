@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ PARSED = 0.95
 BAR = 0.7
 SIMULATED, REAL = ("tickets", "trap", "chain"), ("reviews", "tickets")
 ENDLESS = 10**6
+AT_ONCE = 2
 
 
 class Entry(NamedTuple):
@@ -192,13 +194,20 @@ class Course(NamedTuple):
 def searched(session: Session, world: World, entries: Mapping[str, Entry]) -> dict[str, list[Course]]:
     """Let every method search in every case; raises BenchError where a peer's proposals are not understood."""
     found = {}
+
+    def search(entry: Entry) -> dict[str, Any]:
+        return run_side(entry.side, entry.do, {**world.spec, **entry.told}, limit=3600.0)
+
+    # Nothing is timed, so that sides may run beside each other.
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = pool.map(search, entries.values())
+        for name, one in zip(entries, done, strict=True):
+            found[name] = [
+                course(o, functools.partial(world.true, n), world.best[n]) for n, o in enumerate(one["found"])
+            ]
+            session.say(f"{world.name}: {name}, {one['cpu']:.0f} s, {in_words(found[name])}")
     for name, entry in entries.items():
-        done = run_side(entry.side, entry.do, {**world.spec, **entry.told}, limit=3600.0)
-        found[name] = [
-            course(one, functools.partial(world.true, n), world.best[n]) for n, one in enumerate(done["found"])
-        ]
         share = parsed(found[name])
-        session.say(f"{world.name}: {name}, {done['wall']:.0f} s, {in_words(found[name])}")
         if entry.side != "ours" and share < PARSED:
             raise BenchError(f"{world.name}: only {share:.1%} of the proposals of {name} came back as prompts")
     return found
@@ -256,7 +265,7 @@ def run(session: Session) -> None:
     for name in REAL:
         some = {label: entry for label, entry in OURS.items() if label != "spo"}
         compare(session, wordings(name, seeds), {**TEMPLATES, **some, **THEIRS}, next(iter(TEMPLATES)))
-    session.notes += notes(session)
+    session.notes += NOTES
 
 
 def compare(session: Session, world: World, entries: Mapping[str, Entry], entrant: str) -> None:
@@ -301,32 +310,34 @@ def reading(world: str, found: Mapping[str, Sequence[Course]], calls: Mapping[st
     return f"{world}: fewest calls to 95 %: {some}; least regret: {' and '.join(least)}"
 
 
-def notes(session: Session) -> list[str]:
-    """Return what a reader has to know about the figures."""
-    same = f"{TRAIN} training and {VALIDATION} validation items, {CALLS:,} calls, one start, one rewriter for all"
-    return [
-        f"{same}; every request to the task's model or to the rewriter is one call; an answer that a package has in its "
-        "own cache is none",
-        "calls to 95 %: median over seeds of the calls until what would be returned is truly worth 95 % of the best; a "
-        f"search that never gets there counts with all {CALLS:,} calls ('never' says how many), and as found the first "
-        "time it gets there, even if it moves on to something worse, which its regret shows; – : no seed at all",
-        "regret: points of true score below the best that the world allows, mean over seeds; ours notes the best so far "
-        "where the method keeps it, promptolution and gepa by their best score, MIPROv2 by its best full evaluation",
-        "best peer: lowest median of calls to 95 %, then lowest mean",
-        "settings: ours at their defaults, but endless where a size would end them early; ape with 5 x 7 samples, protegi "
-        "with 30 items a mini-batch and 4 pulls of 4 prompts on 20 items, mipro with 18 candidates, since their defaults "
-        "go beyond 2,000 calls or end far below; our entrant in the simulated worlds is gepa with 20 items, chosen on 20 "
-        "other seeds, on MiniLM it is template-search as it comes",
-        "settings of the peers: their defaults; promptolution scores on the validation items in blocks of 30 (CAPO: two "
-        "blocks), EvoPrompt and CAPO begin with the start and nine prompts of promptolution's own making; MIPROv2 with "
-        "auto='light', the best of its three on the other seeds; gepa as it comes, and once with our entrant's 20 items",
-        "the rewriter acts on what it is shown: errors of a world of rules teach a rule with 0.6, right answers alone "
-        "with half of that, nothing with a tenth; so EvoPrompt and CAPO, who show it prompts only, can hardly act in trap "
-        "and chain, and rewording (random-search) finds nothing new in any simulated world",
-        "parsed: of a peer's proposals, those that came back as a prompt and nothing else; of ours, those that were usable "
-        "and new, so that a method that asks for what was tried before has a low share",
-        "MiniLM: 64 wordings (4 for inputs, 16 for labels), scores of MiniLM on labelled items of the bundled task looked "
-        "up in a table, the true score is that on the items that were not drawn; the rewriter changes one of the two "
-        "templates at random and knows nothing of what is better; spo is left out: nobody can judge there",
-        "the simulated world tickets stands for its sister features, which has no labels",
-    ]
+NOTES = (
+    "60 training and 60 validation items, 2,000 calls, one start, one rewriter for all; every request to the "
+    "task's model or to the rewriter is one call; an answer that a package has in its own cache is none",
+    "calls to 95 %: median over seeds of the calls until what would be returned is truly worth 95 % of the "
+    "best; a search that never gets there counts with all 2,000 calls ('never' says how many), and as found "
+    "the first time it gets there, even if it moves on to something worse, which its regret shows; – : no "
+    "seed at all",
+    "regret: points of true score below the best that the world allows, mean over seeds; ours notes the best "
+    "so far where the method keeps it, promptolution and gepa by their best score, MIPROv2 by its best full "
+    "evaluation",
+    "best peer: lowest median of calls to 95 %, then lowest mean",
+    "settings: ours at their defaults, but endless where a size would end them early; ape with 5 x 7 samples, "
+    "protegi with 30 items a mini-batch and 4 pulls of 4 prompts on 20 items, mipro with 18 candidates, since "
+    "their defaults go beyond 2,000 calls or end far below; our entrant in the simulated worlds is gepa with "
+    "20 items, chosen on 20 other seeds, on MiniLM it is template-search as it comes",
+    "settings of the peers: their defaults; promptolution scores on all validation items "
+    "(CAPO in two blocks of 30), EvoPrompt and CAPO begin with the start and nine prompts of promptolution's own "
+    "making; MIPROv2 with auto='light', the best of its three on the other seeds; gepa as it comes, and once "
+    "with our entrant's 20 items",
+    "the rewriter acts on what it is shown: errors of a world of rules teach a rule with 0.6, right answers "
+    "alone with half of that, nothing with a tenth; so EvoPrompt and CAPO, who show it prompts only, can "
+    "hardly act in trap and chain, and rewording (random-search) finds nothing new in any simulated world",
+    "parsed: of a peer's proposals, those that came back as a prompt and nothing else; of ours, those that "
+    "were usable and new, so that a method that asks for what was tried before has a low share",
+    "MiniLM: 64 wordings (4 for inputs, 16 for labels), scores of MiniLM on labelled items of the bundled "
+    "task looked up in a table, the true score is that on the items that were not drawn; the rewriter changes "
+    "one of the two templates at random and knows nothing of what is better; spo is left out: nobody can "
+    "judge there",
+    "the simulated world tickets stands for its sister features, which has no labels",
+)
+"""What a reader has to know about the figures."""

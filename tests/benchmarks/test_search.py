@@ -65,7 +65,7 @@ def test_figures_by_hand():
 
 
 def test_a_peer_that_is_not_understood_voids_the_benchmark(monkeypatch):
-    done = {"wall": 0.0, "found": [{"calls": 9, "kept": [[0, "a"]], "proposals": 100, "usable": 94}]}
+    done = {"cpu": 0.0, "found": [{"calls": 9, "kept": [[0, "a"]], "proposals": 100, "usable": 94}]}
     monkeypatch.setattr(b08, "run_side", lambda *_, **__: done)
     world = b08.World("w", {}, lambda n, prompt: 0.5, [1.0])
     with pytest.raises(b08.BenchError, match=r"only 94\.0% of the proposals of p"):
@@ -87,7 +87,7 @@ def test_requests_in_fields_are_read_back():
     fields = shared("fields")
     system = (
         "Your input fields are:\n1. `text` (str):\nYour output fields are:\n1. `label` (str):\nAll interactions are so."
-        "\n\n[[ ## text ## ]]\n{text}\nIn adhering to this structure, your objective is: \n        Say it.\n        Now."
+        "\n\n[[ ## text ## ]]\n{text}\nIn adhering to this structure, your objective is: \n      Say it.\n      Now."
     )
     turns = [
         ("user", "[[ ## text ## ]]\nlate"),
