@@ -66,11 +66,19 @@ def test_figures_by_hand():
 
 def test_a_peer_that_is_not_understood_voids_the_benchmark(monkeypatch):
     done = {"cpu": 0.0, "found": [{"calls": 9, "kept": [[0, "a"]], "proposals": 100, "usable": 94}]}
-    monkeypatch.setattr(b08, "run_side", lambda *_, **__: done)
+    monkeypatch.setattr(b08, "once", lambda *_: done)
     world = b08.World("w", {}, lambda n, prompt: 0.5, [1.0])
     with pytest.raises(b08.BenchError, match=r"only 94\.0% of the proposals of p"):
         b08.searched(Session("B8"), world, {"p": b08.theirs("OPRO")})
     assert b08.searched(Session("B8"), world, {"p": b08.ours("opro")})["p"][0].at(0) == 0.5
+
+
+def test_a_search_is_run_once(monkeypatch, tmp_path):
+    ran = []
+    monkeypatch.setattr(b08, "BENCH", tmp_path)
+    monkeypatch.setattr(b08, "run_side", lambda side, do, told, limit: ran.append(told["n"]) or {"found": [len(ran)]})
+    given = [b08.once({"n": n}, b08.theirs(name)) for n, name in ((1, "OPRO"), (1, "OPRO"), (2, "OPRO"), (1, "CAPO"))]
+    assert ran == [1, 2, 1] and [g["found"][0] for g in given] == [1, 1, 2, 3]
 
 
 def test_seeds_are_apart_and_cases_differ():

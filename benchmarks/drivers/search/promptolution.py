@@ -41,7 +41,7 @@ def search(spec, case, models):
     kind = OPTIMIZERS[spec["method"]]
     solver, writer = Solver(models), Writer(models)
     predictor = FirstOccurrencePredictor(solver, [squeezed(c) for c in spec["classes"]])
-    task = ClassificationTask(frame(case["validation"]), spec["start"], seed=case["seed"])
+    task = ClassificationTask(frame(case["validation"]), spec["start"], seed=case["seed"], metric=right)
     prompts, more = [spec["start"]], {}
     models.counter.keep(spec["start"])
     if kind is not OPRO:
@@ -51,6 +51,11 @@ def search(spec, case, models):
     optimizer = kind(predictor, task, meta_llm=writer, initial_prompts=prompts, **more)
     solver.watched = writer.watched = optimizer
     optimizer.optimize(ENDLESS)
+
+
+def right(wanted, said):
+    """Return the accuracy of one answer: the default metric, sklearn's, gives the same and takes a millisecond."""
+    return float(wanted == said)
 
 
 def frame(rows):
