@@ -70,14 +70,12 @@ class RandomSearch:
                 run.log("candidate", number=n + 1, outcome="no usable proposal")
                 continue
             new = scored(run, [candidate], items)
-            H += new
+            H = best([*H, *new], max(1, self.finalists))
             known.add(candidate.instruction)
             noted(known, new)
-            top = best(H, 1)[0]
-            run.log("candidate", number=n + 1, score=new[0].score if new else None, best=top.score)
-            run.keep(top.prompt)
-        finalists = [h.prompt for h in best(H, self.finalists)]
-        return rescore(run, finalists, fresh_items(run, items, self.items)).best
+            run.log("candidate", number=n + 1, score=new[0].score if new else None, best=H[0].score)
+            run.keep(H[0].prompt)
+        return rescore(run, [h.prompt for h in H], fresh_items(run, items, self.items)).best
 
     def draw(self, run: Run, n: int, known: Pool) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
