@@ -82,15 +82,6 @@ def test_what_cannot_be_opened_is_one_line(source, options, says):
     assert says in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_model_that_takes_images_says_so_as_any_folder_does():
-    folder = own("toy-clip")
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"architectures": ["CLIPModel"], "vision_config": {}}))
-    (folder / CARD).write_text(json.dumps({"files": {}}))
-    with pytest.raises(UsageError, match="takes images; tasks with images come later"):
-        pt.model("zoo:toy-clip")
-
-
 def test_nothing_but_the_zoo_and_fixtures_of_claims_knows_a_name_of_it():
     package = Path(promptology.__file__).parent
     apart = (package / "zoo", package / "claims" / "methods", package / "cli" / "zoo.py")
