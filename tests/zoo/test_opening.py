@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from tiny_recipe import NAME
 import promptology
 import promptology as pt
 from promptology.errors import UsageError
-from promptology.zoo.folders import CARD, MODELS, own
+from promptology.zoo.folders import MODELS, own
 from promptology.zoo.recipes.building import build
 
 
