@@ -183,6 +183,28 @@ class Trainable(Protocol):
 
 
 @runtime_checkable
+class TwoTower(Protocol):
+    """A frozen torch model in this process with a tower for images and one for texts, whose vectors lie in one space.
+
+    Whoever may look inside its towers may also ask it in every other way that it offers.
+    """
+
+    name: str
+
+    def towers(self) -> Any:
+        """Return the loaded towers with tokenizer and preprocessing, a `promptology.models.local.Towers`."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> Vectors:
+        """Return unit vectors of texts, float32, shape (len(texts), d)."""
+        ...
+
+    def image_features(self, images: Sequence[Any]) -> Vectors:
+        """Return unit vectors of images, float32, shape (len(images), d)."""
+        ...
+
+
+@runtime_checkable
 class Edits(Protocol):
     """A person, real or simulated, who makes a draft into what is wanted."""
 
@@ -221,6 +243,7 @@ PROTOCOLS: dict[str, type] = {
     "embeds": Embeds,
     "differentiable": Differentiable,
     "trainable": Trainable,
+    "two-tower": TwoTower,
     "edits": Edits,
     "chooses": Chooses,
     "answers": Answers,
@@ -234,4 +257,6 @@ def offers(model: object) -> tuple[str, ...]:
 
 def verb(access: str) -> str:
     """Return an access as it stands behind "a model that": generates, but is differentiable."""
+    if access == "two-tower":
+        return "has two towers"
     return f"is {access}" if access in ("differentiable", "trainable") else access

@@ -32,7 +32,7 @@ from promptology.run.store import memory_store
 from promptology.run.work import Arrays, compute
 
 Prompt = str | Sequence[Message] | Request
-INSIDE = ("differentiable", "trainable")
+INSIDE = ("differentiable", "trainable", "two-tower")
 """Access that contains all other access to the same model."""
 
 
@@ -156,6 +156,14 @@ class Handle:
         self._need("differentiable")
         return self._model.frozen()
 
+    def towers(self) -> Any:
+        """Return both towers with tokenizer and preprocessing (`promptology.models.local.Towers`).
+
+        What is asked of them directly is charged by nobody: `training.train` and `compute` charge.
+        """
+        self._need("two-tower")
+        return self._model.towers()
+
     def movable(self) -> tuple[str, ...]:
         """Return the names of the weights that may be replaced."""
         self._need("trainable")
@@ -167,7 +175,7 @@ class Handle:
 
         `parts` (JSON-like) must say everything the arrays depend on but the model; `passes`: items times how often.
         """
-        self._need("differentiable")
+        self._need("two-tower" if "two-tower" in self.access else "differentiable")
         return compute(self._meter, self.role, self.identity, parts, passes, work)
 
     def cost_of(self, answer: Answer) -> Cost:
