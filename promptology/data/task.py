@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from promptology.data.files import cell
+from promptology.data.images import Image, as_image, is_image
 from promptology.data.items import SEALED, ClassLabel, Field, Item, Signature, digest
 from promptology.data.metrics import as_metric, default_metric, must_fit
 from promptology.data.scoring import Metric
@@ -132,7 +133,13 @@ class Task:
 
 
 def _items(rows: Iterable[Row], split: str, label: str) -> list[Item]:
-    return [_item(row, f"{split}-{n}", label) for n, row in enumerate(rows)]
+    return [_pictured(_item(row, f"{split}-{n}", label)) for n, row in enumerate(rows)]
+
+
+def _pictured(item: Item) -> Item:
+    """Return an item whose bytes, pixels and pillow images are images that are known by their content."""
+    raw = {k: as_image(v, item.id) for k, v in item.inputs.items() if is_image(v) and not isinstance(v, Image)}
+    return Item(item.id, {**item.inputs, **raw}, item._target, item.meta) if raw else item
 
 
 def _item(row: Row, id: str, label: str) -> Item:
@@ -206,6 +213,8 @@ def _infer_signature(
 
 
 def _field(name: str, value: Any) -> Field:
+    if is_image(value):
+        return Field(name, "image")
     return Field(name, "text" if listed(value) is None else "list")
 
 
@@ -226,6 +235,9 @@ def _settled(item: Item, signature: Signature, split: str) -> Item:
     inputs = item.inputs
     if name and name in inputs:
         inputs = {**inputs, name: read_candidates(inputs[name], name, where)}
+        item = Item(item.id, inputs, item._target, item.meta)
+    if raw := [field for field in signature.images if not isinstance(inputs.get(field, ""), Image)]:
+        inputs = {**inputs, **{field: as_image(inputs.get(field, ""), where) for field in raw}}
         item = Item(item.id, inputs, item._target, item.meta)
     if not item.labelled:
         return item

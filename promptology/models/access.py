@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.data.images import Pictured
+
 Vectors = NDArray[np.float32]
 Message = tuple[str, str]
 """(role, content) with role one of system, user, assistant."""
@@ -26,11 +28,22 @@ class Injected:
     fillings: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
+class Shown(NamedTuple):
+    """An image whose vector is asked for, whole or as a view of it, under learned parts if any."""
+
+    image: Pictured
+    injected: Injected | None = None
+
+
 class State(NamedTuple):
     """A text whose pooled hidden state is asked for, as it is (not of unit length), under learned parts if any."""
 
     text: str
     injected: Injected | None = None
+
+
+Asked = str | State | Shown
+"""What can be asked of a model as a vector."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from promptology.data.items import Item
 from promptology.errors import ArtifactError
-from promptology.models.access import State, Vectors
+from promptology.models.access import Asked, State, Vectors
 from promptology.predict.predictor import readout
 from promptology.predict.vectors import VectorPredictor
 
@@ -24,7 +24,7 @@ class Head(VectorPredictor):
     score above which it applies where several may (default 0: a probability above one half, PTEC arXiv:2309.12075).
     """
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the inputs as the head reads them."""
         texts = self._inputs(items)
         if self.learned.readout.options.get("features", "state") == "embed":

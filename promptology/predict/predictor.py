@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Outcome, Request, State, verb
+from promptology.models.access import Asked, Outcome, Request, verb
 from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
@@ -81,7 +81,7 @@ class Predictor(Protocol):
         """Return what must be generated for these items; empty for readouts that generate nothing."""
         ...
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the texts that must be embedded for these items; empty for readouts that embed nothing."""
         ...
 
@@ -120,7 +120,7 @@ class OneShot:
         """Return no requests."""
         return []
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return no texts."""
         return []
 

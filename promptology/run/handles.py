@@ -9,11 +9,13 @@ from typing import Any
 from promptology.errors import AccessError, UsageError
 from promptology.models.access import (
     Answer,
+    Asked,
     Generates,
     Injected,
     Message,
     Outcome,
     Request,
+    Shown,
     State,
     Vectors,
     offers,
@@ -126,9 +128,12 @@ class Handle:
         """The model as the meter asks it; one that only scores answers by its `score`."""
         return ByScore(self._model) if "generates" not in offers(self._model) else self._model
 
-    def embed(self, texts: Sequence[str | State]) -> Vectors:
-        """Return unit vectors, float32, shape (len(texts), dimension); of a `State` its pooled hidden state."""
-        for access in {"differentiable" if isinstance(text, State) else "embeds" for text in texts} or {"embeds"}:
+    def embed(self, texts: Sequence[Asked]) -> Vectors:
+        """Return unit vectors of texts and images, float32, shape (len(texts), dimension).
+
+        Of a `State` its pooled hidden state, as it is.
+        """
+        for access in {_wanted(text) for text in texts} or {"embeds"}:
             self._need(access)
         return self._meter.embed(self.role, self._model, texts)
 
@@ -177,7 +182,7 @@ class Handle:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, answer, 1)
 
-    def worst(self, requests: Sequence[Request], texts: Sequence[str | State], known: set[Any] | None = None) -> Cost:
+    def worst(self, requests: Sequence[Request], texts: Sequence[Asked], known: set[Any] | None = None) -> Cost:
         """Return the most that these requests and texts can cost; what this run asked before costs nothing.
 
         `known` collects what has been counted, so that calls with the same set count each request once.
@@ -191,6 +196,12 @@ class Handle:
                 f"role {self.role!r} ({self.name}) was used as a model that {verb(access)}; "
                 f"declared and offered: {offered}"
             )
+
+
+def _wanted(asked: Asked) -> str:
+    if isinstance(asked, Shown):
+        return "two-tower"
+    return "differentiable" if isinstance(asked, State) else "embeds"
 
 
 def _needed(request: Request) -> str:
