@@ -53,11 +53,12 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
     return np.stack([memo[one] for one in asked]) if asked else np.zeros((0, 0), np.float32)
 
 
-def _kind(one: Asked) -> tuple[str, str]:
-    """Return what can be asked together: texts, or states or images under the same learned parts."""
+def _kind(one: Asked) -> tuple[str, ...]:
+    """Return what can be asked together: texts, or states or images under the same parts, beside the same texts."""
     if isinstance(one, str):
-        return "embed", ""
-    return "image" if isinstance(one, Shown) else "state", one.injected.digest if one.injected else ""
+        return ("embed",)
+    digest = one.injected.digest if one.injected else ""
+    return ("image", digest, *one.texts) if isinstance(one, Shown) else ("state", digest)
 
 
 def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Asked]) -> Vectors:
@@ -90,9 +91,9 @@ def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[A
 
 
 def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Shown], total: int) -> Vectors:
-    """Return the vectors of images that are all asked for under the same learned parts."""
-    injected = chunk[0].injected
-    inside = ["image", identity, injected.digest if injected else ""]
+    """Return the vectors of images that are all asked for under the same learned parts, beside the same texts."""
+    injected, texts = chunk[0].injected, chunk[0].texts
+    inside = ["image", identity, injected.digest if injected else "", *([list(texts)] if texts else [])]
     keys = [meter._keys.hash([*inside, one.image.digest]) for one in chunk]
     if meter.journal is not None:
         meter.journal += [[key.hex(), role, identity, [fingerprint(one)]] for key, one in zip(keys, chunk, strict=True)]
@@ -102,7 +103,10 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
     began = time.monotonic()
     if unknown:
         shown = [chunk[n].image for n in unknown]
-        found = model.image_features(shown, injected) if injected else model.image_features(shown)
+        if texts:
+            found = model.cosines(shown, texts, injected)
+        else:
+            found = model.image_features(shown, injected) if injected else model.image_features(shown)
         found = np.ascontiguousarray(found, np.float32)
         for n, vector in zip(unknown, found, strict=True):
             bodies[keys[n]] = vector.tobytes()
