@@ -26,7 +26,7 @@ def holds_images(folder: Path) -> bool:
         rows = any(p.suffix.lower() in SUFFIXES and p.stem in ALIASES for p in folder.iterdir())
     except OSError:
         return False
-    return not rows and (next(_images(folder), None) is not None or _like_classes(folder))
+    return not rows and (next(pictures_in(folder), None) is not None or _like_classes(folder))
 
 
 def _like_classes(folder: Path) -> bool:
@@ -43,11 +43,11 @@ def read_folder(folder: Path) -> Loaded:
     """
     below = _folders(folder)
     if not below:
-        return Loaded({"train": _table(folder, [(p, "") for p in _images(folder)], "train")}, ())
+        return Loaded({"train": _table(folder, [(p, "") for p in pictures_in(folder)], "train")}, ())
     splits = _splits(folder, below)
     found: dict[str, list[tuple[Path, str]]] = {}
     for split, path in splits.items():
-        found[split] = [(p, "") for p in _images(path)] if split == "unlabeled" else _labelled(path)
+        found[split] = [(p, "") for p in pictures_in(path)] if split == "unlabeled" else _labelled(path)
     raw = [name for split, rows in found.items() if split != "unlabeled" for _, name in rows]
     names = readable(dict.fromkeys(raw), folder)
     if len(names) < 2:
@@ -106,7 +106,7 @@ def _labelled(folder: Path) -> list[tuple[Path, str]]:
         )
     found: list[tuple[Path, str]] = []
     for name, path in _folders(folder).items():
-        images = [(p, name) for p in _images(path)]
+        images = [(p, name) for p in pictures_in(path)]
         if not images:
             raise UsageError(f"{path} holds no images ({', '.join(PICTURES)}); fill this class or delete its folder")
         found += images
@@ -119,7 +119,7 @@ def _folders(folder: Path) -> dict[str, Path]:
     return {p.name: p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")}
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def pictures_in(folder: Path) -> Iterator[Path]:
     """Yield the images below a folder, in the order of their names."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("promptology")
 CHUNK = 512
 """Texts or images that become durable together: what a kill can lose."""
-SAID = 64
-"""Vectors of images that are kept without a word."""
 
 
 def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vectors:
@@ -129,8 +127,8 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
 
 
 def _say(meter: Meter, total: int, width: int) -> None:
-    """Say once where the vectors of images are kept, and how large they are, where there are many."""
-    if total >= SAID and meter.store.where != ":memory:" and not meter.said_place:
+    """Say once where the vectors of images are kept, and how large they are."""
+    if meter.store.where != ":memory:" and not meter.said_place:
         meter.said_place = True
         log.warning("vectors of %d images are kept in %s: %s", total, meter.store.where, _bytes(4 * width * total))
 

@@ -32,6 +32,8 @@ TOKENIZERS = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Where a folder says how its model wants images."""
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "1_Pooling/*")
 """What is fetched of a hub repository: never pickled weights, never code."""
 SAMPLES, SAMPLE = 64, 1024
@@ -221,7 +223,7 @@ def fingerprint(folder: Path) -> str:
     and a sample of its bytes, 16 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json", *PROCESSORS):
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
     for file in sorted(folder.glob("*.safetensors")):

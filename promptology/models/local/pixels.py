@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from promptology.data.extras import require
 from promptology.errors import ModelError
+from promptology.models.local.folder import PROCESSORS
 
 Pixels = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -21,7 +22,6 @@ STATISTICS = {
     "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 """Mean and deviation of pixels that the released models of a type were trained with."""
-FILES = ("preprocessor_config.json", "processor_config.json")
 BICUBIC = 3
 
 
@@ -105,13 +105,13 @@ def _centre(array: Bytes, crop: tuple[int, ...]) -> Bytes:
 
 def preprocess_of(folder: Path, kind: str, image_size: int) -> Preprocess:
     """Return what a folder says of its images, and where it says nothing what released models of this type do."""
-    for name in FILES:
+    for name in PROCESSORS:
         path = folder / name
         if not path.is_file():
             continue
         try:
             doc = json.loads(path.read_text(encoding="utf-8"))
-            found = doc.get("image_processor", doc if name == FILES[0] else None)
+            found = doc.get("image_processor", doc if name == PROCESSORS[0] else None)
             if found is not None:
                 return from_settings(found, kind, image_size)
         except (ValueError, AttributeError, TypeError, KeyError) as error:
