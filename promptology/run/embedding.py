@@ -35,7 +35,7 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
         memo.update(recall(meter, role, identity, new))
         new = [one for one in new if one not in memo]
     if new:
-        meter._check_budget(meter._seq, Cost(passes=len(new)), meter._seq in meter._events)
+        meter._check_budget(meter._seq, Cost(passes=sum(map(passes, new))), meter._seq in meter._events)
     for kind in sorted({_kind(one) for one in new}):
         alike = [one for one in new if _kind(one) == kind]
         for at in range(0, len(alike), CHUNK):
@@ -49,6 +49,11 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
             for one, vector in zip(some, found, strict=True):
                 memo[_light(one)] = vector
     return np.stack([memo[one] for one in asked]) if asked else np.zeros((0, 0), np.float32)
+
+
+def passes(one: Asked) -> int:
+    """Return how many passes one vector takes: an image beside texts, whose context may depend on it, one for each."""
+    return 1 + len(one.texts) if isinstance(one, Shown) else 1
 
 
 def _kind(one: Asked) -> tuple[str, ...]:
@@ -117,12 +122,12 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
         if event and event.state == "done":
             meter.charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
             continue
-        cost = Cost(passes=1, seconds=took) if n in new else Cost(passes=1)
+        cost = Cost(passes=passes(chunk[n]), seconds=took if n in new else 0.0)
         paid = cost if n in new else ZERO
         meter.record(first + n, Event(key, "done", cost.pack(), paid.pack()))
         meter.charge(role, cost, paid)
     meter.flush()
-    meter.tell(role, len(chunk))
+    meter.tell(role, sum(map(passes, chunk)))
     return np.stack([np.frombuffer(bodies[key], np.float32) for key in keys])
 
 

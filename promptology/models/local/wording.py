@@ -34,6 +34,16 @@ def unmarked(text: str) -> str:
     return text.replace("{context", "{ context")
 
 
+def unplaced(text: str) -> str:
+    """Return a text without its places for context."""
+    return MARK.sub("", text)
+
+
+def with_row(text: str, row: int) -> str:
+    """Return a text whose context is that of a row."""
+    return MARK.sub(lambda mark: f"{mark[0][:-1]}#{row}}}", text)
+
+
 def worded(tokenizer: Any, text: str, length: int, positions: int) -> Worded:
     """Return the tokens of a text with `length` vectors of context in its marked places.
 
