@@ -121,6 +121,13 @@ class ImageClasses:
         return torch.from_numpy(self.run.model().embed(self.shown)).to(self.towers.device)
 
     @cached_property
+    def texts(self) -> Tensor:
+        """Unit vectors of the wordings under the frozen tower, float32 (classes, d): asked for once, and charged."""
+        values = [label_values(c) for c in self.signature.classes]
+        found = self.run.model().embed([fill(self.wording, value) for value in values])
+        return torch.from_numpy(found).to(self.towers.device)
+
+    @cached_property
     def _bytes(self) -> Any:
         whole = self.towers.preprocess.whole
         return np.stack([whole(one.image) for one in self.shown])
