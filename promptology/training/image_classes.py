@@ -1,7 +1,7 @@
 """What prompts of two towers are trained for: images among class names, by the cross-entropy of their logits.
 
-Frozen work is done once: views of images are decoded once, and where no part of the image tower learns their vectors
-are asked for once, as predictions ask for them, so that they are kept and shared with other runs.
+Frozen work is done once, before the first step: views of images are decoded once, and where no part of the image tower
+learns their vectors are asked for once, as predictions ask for them, so that they are kept and shared with other runs.
 """
 
 from __future__ import annotations
