@@ -16,10 +16,10 @@ JOINT = 16
 
 
 def tokenizer(kind: str, positions: int = POSITIONS) -> Any:
-    """Return a tokenizer that closes as the type's own do; its padding is its end, as in released models."""
-    special = {"eos_token": "<|end|>", "pad_token": "<|end|>", **({"bos_token": "<|start|>"} if kind == "clip" else {})}
+    """Return a tokenizer that closes as the type's own do; its end, which also pads, has the highest id."""
     marks = ("<|start|>", "<|end|>") if kind == "clip" else ("", "<|end|>")
-    found = tiny.tiny_tokenizer("gpt2", positions=positions, **special)
+    found = tiny.tiny_tokenizer("gpt2", positions=positions, **({"bos_token": marks[0]} if marks[0] else {}))
+    found.add_special_tokens({"eos_token": marks[1], "pad_token": marks[1]})
     ids = [(mark, found.convert_tokens_to_ids(mark)) for mark in marks if mark]
     single = " ".join(part for part in (marks[0], "$A", marks[1]) if part)
     found.backend_tokenizer.post_processor = tiny.processors.TemplateProcessing(single=single, special_tokens=ids)

@@ -29,10 +29,14 @@ class Injected:
 
 
 class Shown(NamedTuple):
-    """An image whose vector is asked for, whole or as a view of it, under learned parts if any."""
+    """An image whose vector is asked for, whole or as a view of it, under learned parts if any.
+
+    With `texts` its cosine with each of them is asked for instead: what is learned may depend on the image.
+    """
 
     image: Pictured
     injected: Injected | None = None
+    texts: tuple[str, ...] = ()
 
 
 class State(NamedTuple):
@@ -195,12 +199,16 @@ class TwoTower(Protocol):
         """Return the loaded towers with tokenizer and preprocessing, a `promptology.models.local.Towers`."""
         ...
 
-    def text_features(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors of texts, float32, shape (len(texts), d)."""
+    def text_features(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of texts, float32, shape (len(texts), d), under learned parts where given."""
         ...
 
-    def image_features(self, images: Sequence[Any]) -> Vectors:
-        """Return unit vectors of images, float32, shape (len(images), d)."""
+    def image_features(self, images: Sequence[Any], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of images, float32, shape (len(images), d), under learned parts where given."""
+        ...
+
+    def cosines(self, images: Sequence[Any], texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return the cosine of each image with each text, float32, under learned parts that may depend on the image."""
         ...
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Asked, Outcome, Request, verb
+from promptology.models.access import Asked, Outcome, Request, Shown, verb
 from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
@@ -203,8 +203,9 @@ def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list
     for members in by_handle.values():
         handle = predictors[members[0]].handle
         texts = [text for n in members for text in predictors[n].texts(items)]
-        if texts:
-            handle.embed(texts)
+        # Images beside texts have as many numbers as there are texts, and are asked for apart.
+        for beside in sorted({_beside(text) for text in texts}):
+            handle.embed([text for text in texts if _beside(text) == beside])
         for n in members:
             predictors[n].prepare(items)
         batches = [predictors[n].requests(items) for n in members]
@@ -215,3 +216,7 @@ def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list
             results[n] = predictors[n].read(items, outcomes[at : at + len(batch)])
             at += len(batch)
     return [r for r in results if r is not None]
+
+
+def _beside(asked: Asked) -> int:
+    return len(asked.texts) if isinstance(asked, Shown) else 0

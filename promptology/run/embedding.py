@@ -35,7 +35,7 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
         memo.update(recall(meter, role, identity, new))
         new = [one for one in new if one not in memo]
     if new:
-        meter._check_budget(meter._seq, Cost(passes=len(new)), meter._seq in meter._events)
+        meter._check_budget(meter._seq, Cost(passes=sum(map(passes, new))), meter._seq in meter._events)
     for kind in sorted({_kind(one) for one in new}):
         alike = [one for one in new if _kind(one) == kind]
         for at in range(0, len(alike), CHUNK):
@@ -51,11 +51,17 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
     return np.stack([memo[one] for one in asked]) if asked else np.zeros((0, 0), np.float32)
 
 
-def _kind(one: Asked) -> tuple[str, str]:
-    """Return what can be asked together: texts, or states or images under the same learned parts."""
+def passes(one: Asked) -> int:
+    """Return how many passes one vector takes: an image beside texts, whose context may depend on it, one for each."""
+    return 1 + len(one.texts) if isinstance(one, Shown) else 1
+
+
+def _kind(one: Asked) -> tuple[str, ...]:
+    """Return what can be asked together: texts, or states or images under the same parts, beside the same texts."""
     if isinstance(one, str):
-        return "embed", ""
-    return "image" if isinstance(one, Shown) else "state", one.injected.digest if one.injected else ""
+        return ("embed",)
+    digest = one.injected.digest if one.injected else ""
+    return ("image", digest, *one.texts) if isinstance(one, Shown) else ("state", digest)
 
 
 def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Asked]) -> Vectors:
@@ -88,9 +94,9 @@ def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[A
 
 
 def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Shown], total: int) -> Vectors:
-    """Return the vectors of images that are all asked for under the same learned parts."""
-    injected = chunk[0].injected
-    inside = ["image", identity, injected.digest if injected else ""]
+    """Return the vectors of images that are all asked for under the same learned parts, beside the same texts."""
+    injected, texts = chunk[0].injected, chunk[0].texts
+    inside = ["image", identity, injected.digest if injected else "", *([list(texts)] if texts else [])]
     keys = [meter._keys.hash([*inside, one.image.digest]) for one in chunk]
     if meter.journal is not None:
         meter.journal += [[key.hex(), role, identity, [fingerprint(one)]] for key, one in zip(keys, chunk, strict=True)]
@@ -100,7 +106,10 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
     began = time.monotonic()
     if unknown:
         shown = [chunk[n].image for n in unknown]
-        found = model.image_features(shown, injected) if injected else model.image_features(shown)
+        if texts:
+            found = model.cosines(shown, texts, injected)
+        else:
+            found = model.image_features(shown, injected) if injected else model.image_features(shown)
         found = np.ascontiguousarray(found, np.float32)
         for n, vector in zip(unknown, found, strict=True):
             bodies[keys[n]] = vector.tobytes()
@@ -113,12 +122,12 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
         if event and event.state == "done":
             meter.charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
             continue
-        cost = Cost(passes=1, seconds=took) if n in new else Cost(passes=1)
+        cost = Cost(passes=passes(chunk[n]), seconds=took if n in new else 0.0)
         paid = cost if n in new else ZERO
         meter.record(first + n, Event(key, "done", cost.pack(), paid.pack()))
         meter.charge(role, cost, paid)
     meter.flush()
-    meter.tell(role, len(chunk))
+    meter.tell(role, sum(map(passes, chunk)))
     return np.stack([np.frombuffer(bodies[key], np.float32) for key in keys])
 
 

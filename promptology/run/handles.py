@@ -138,7 +138,7 @@ class Handle:
 
         Of a `State` its pooled hidden state, as it is.
         """
-        for access in {_wanted(text) for text in texts} or {"embeds"}:
+        for access in {self._wanted(text) for text in texts} or {"embeds"}:
             self._need(access)
         return self._meter.embed(self.role, self._model, texts)
 
@@ -194,6 +194,11 @@ class Handle:
         """
         return self._meter.worst(self.role, self._model, requests, texts, set() if known is None else known)
 
+    def _wanted(self, asked: Asked) -> str:
+        if isinstance(asked, Shown) or (isinstance(asked, State) and "two-tower" in self.access):
+            return "two-tower"
+        return "differentiable" if isinstance(asked, State) else "embeds"
+
     def _need(self, access: str) -> None:
         if access not in self.access:
             offered = ", ".join(self.access) or "nothing"
@@ -201,12 +206,6 @@ class Handle:
                 f"role {self.role!r} ({self.name}) was used as a model that {verb(access)}; "
                 f"declared and offered: {offered}"
             )
-
-
-def _wanted(asked: Asked) -> str:
-    if isinstance(asked, Shown):
-        return "two-tower"
-    return "differentiable" if isinstance(asked, State) else "embeds"
 
 
 def _needed(request: Request) -> str:

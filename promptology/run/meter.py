@@ -20,7 +20,7 @@ from promptology.run.batch import Batch
 from promptology.run.budget import Budget
 from promptology.run.checkpoints import States, fingerprint
 from promptology.run.cost import ZERO, Cost, Price
-from promptology.run.embedding import embed
+from promptology.run.embedding import embed, passes
 from promptology.run.keys import Keys, decode
 from promptology.run.store import Event, Store
 
@@ -218,7 +218,7 @@ class Meter:
         if before:
             new = {text for text in new if fingerprint(text) not in before}
         known |= new
-        return total.plus(Cost(passes=len(new))) if new else total
+        return total.plus(Cost(passes=sum(map(passes, new)))) if new else total
 
     def worst_of(self, role: str, model: Generates, request: Request) -> Cost:
         """Return the most that one try can cost: a byte is a token at most, and an answer is as long as it may be."""

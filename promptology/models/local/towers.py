@@ -16,10 +16,14 @@ from torch.nn.functional import normalize
 
 from promptology.errors import ModelError, UsageError
 from promptology.injection import sites_of
-from promptology.models.access import Vectors
-from promptology.models.local.batching import Memory, in_batches
+from promptology.injection.keeping import epoch
+from promptology.injection.towers import PromptedTowers, Prompts, TextRows
+from promptology.models.access import Injected, Vectors
+from promptology.models.local.batching import SHARE, Memory, in_batches
 from promptology.models.local.pixels import Preprocess
+from promptology.models.local.prompted import tower_parts
 from promptology.models.local.reading import clean
+from promptology.models.local.wording import Worded, around, worded
 
 log = logging.getLogger("promptology")
 _LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -34,6 +38,7 @@ class Towers:
     - `positions`: longest text in tokens; `image_size`: (height, width) of pixels
     - `dimension`: width d of the common space; `text_width`, `image_width`: of the towers' states
     - `scale`, `bias`: logits are scale * cosine + bias
+    - `prompted`: both towers under learned prompts, with gradients
     - `lock`: held during forward passes that must not mix with another thread's
     """
 
@@ -56,6 +61,11 @@ class Towers:
             raise ModelError(f"{name}: images are prepared at {preprocess.side}, its tower takes {self.image_size}")
         self.lock = _LOCKS.setdefault(inner, threading.RLock())
         self.memory = Memory(inner, self.device)
+        pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        pad = next(int(token) for token in pads if token is not None)
+        self.prompted = PromptedTowers(inner, len(around(tokenizer)[0]), pad)
+        if self.device.type == "cuda":
+            self.prompted.memory = SHARE * torch.cuda.mem_get_info(self.device)[0]
         self.truncated = 0
 
     @property
@@ -94,52 +104,93 @@ class Towers:
             return []
         whole = self.tokenizer([clean(text) for text in texts], verbose=False)["input_ids"]
         most = self.positions
-        longer = [len(row) for row in whole if len(row) > most]
-        if longer and not self.truncated:
-            log.warning("%s reads the first %d tokens of longer texts (here %d)", self.name, most, longer[0])
-        self.truncated += len(longer)
+        self._cut([len(row) for row in whole if len(row) > most])
         return [list(row) if len(row) <= most else [*row[: most - 1], row[-1]] for row in whole]
+
+    def _cut(self, lengths: Sequence[int]) -> None:
+        """Count texts of these lengths that do not fit; the first time it is said."""
+        if lengths and not self.truncated:
+            log.warning("%s reads the first %d tokens of longer texts (here %d)", self.name, self.positions, lengths[0])
+        self.truncated += len(lengths)
 
     def padded(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Return token ids, int64 (n, length): to the longest row, or to all positions where every token sees all."""
         length = max(map(len, rows)) if self.causal else self.positions
-        pad = self.tokenizer.pad_token_id
-        pad = self.tokenizer.eos_token_id if pad is None else pad
-        filled = [[*row, *[pad] * (length - len(row))] for row in rows]
+        filled = [[*row, *[self.prompted.pad] * (length - len(row))] for row in rows]
         return torch.tensor(filled, dtype=torch.long, device=self.device)
 
-    def texts(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Return unit vectors of token rows, float32 (n, d)."""
+    def worded(self, texts: Sequence[str], length: int) -> list[Worded]:
+        """Return texts with places for `length` vectors of context as tokens; see `wording.worded`."""
+        found = [worded(self.tokenizer, clean(text), length, self.positions) for text in texts]
+        self._cut([len(one.ids) + one.cut for one in found if one.cut])
+        return found
+
+    def texts(self, rows: TextRows, prompts: Prompts | None = None) -> Tensor:
+        """Return unit vectors of token rows, under learned prompts if any, float32 (n, d)."""
         with self.lock:
-            pooled = self.inner.text_model(input_ids=self.padded(rows)).pooler_output
+            if not epoch(self.inner):
+                return self.prompted.texts(rows, prompts)
+            self._check_alone(prompts)
+            pooled = self.inner.text_model(input_ids=self.padded(rows.ids)).pooler_output
             found = self.inner.text_projection(pooled) if hasattr(self.inner, "text_projection") else pooled
         return normalize(found.float(), dim=-1)
 
-    def images(self, pixels: Tensor) -> Tensor:
-        """Return unit vectors of pixels (n, 3, height, width), float32 (n, d)."""
+    def images(self, pixels: Tensor, prompts: Prompts | None = None) -> Tensor:
+        """Return unit vectors of pixels (n, 3, height, width), under learned prompts if any, float32 (n, d)."""
         with self.lock:
+            if not epoch(self.inner):
+                return self.prompted.images(pixels, prompts)
+            self._check_alone(prompts)
             pooled = self.inner.vision_model(pixel_values=pixels.to(self.device, self.dtype)).pooler_output
             found = self.inner.visual_projection(pooled) if hasattr(self.inner, "visual_projection") else pooled
         return normalize(found.float(), dim=-1)
 
+    def _check_alone(self, prompts: Prompts | None) -> None:
+        if prompts is not None:
+            raise UsageError(f"{self.name}: prompts of its towers and parts that are attached cannot be used at once")
+
     # In batches, without gradients
 
-    def features_of_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors of texts, float32 (n, d)."""
+    def features_of_texts(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of texts, float32 (n, d), under learned parts where given."""
+        if injected is not None and texts:
+            parts = tower_parts(self, injected.fillings)
+            with self.quiet():
+                found: Vectors = self.texts(*parts.of_texts(self.worded(texts, parts.length))).cpu().numpy()
+            return found
         rows = self.rows(texts)
         lengths = [len(row) if self.causal else self.positions for row in rows]
-        return self._batched(lengths, lambda batch: self.texts([rows[i] for i in batch]))
+        return self._batched(lengths, lambda batch: self.texts(TextRows([rows[i] for i in batch])))
 
-    def features_of_images(self, images: Any) -> Vectors:
-        """Return unit vectors of images or of pixels (see `pixels`), float32 (n, d)."""
+    def features_of_images(self, images: Any, injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of images or pixels (see `pixels`), float32 (n, d), under learned parts where given."""
+        prompts = tower_parts(self, injected.fillings).of_images() if injected else None
         stack = self.sites.stacks["vision"]
         tokens = int(self.inner.get_submodule(f"{stack.path}.embeddings").num_positions)
         return self._batched(
             [tokens] * len(images),
             lambda batch: self.images(
-                self.pixels(images[batch] if isinstance(images, Tensor | np.ndarray) else [images[i] for i in batch])
+                self.pixels(images[batch] if isinstance(images, Tensor | np.ndarray) else [images[i] for i in batch]),
+                prompts,
             ),
         )
+
+    def cosines(self, images: Any, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return the cosine of each image with each text, float32 (images, texts).
+
+        Under learned parts whose context depends on the image, the texts are read anew for every image.
+        """
+        parts = tower_parts(self, injected.fillings if injected else ())
+        vectors = self.features_of_images(images, injected)
+        if parts.module is None:
+            return vectors @ self.features_of_texts(texts, injected).T
+        found = self.worded(texts, parts.length)
+
+        def run(batch: list[int]) -> Tensor:
+            own = torch.from_numpy(vectors[batch]).to(self.device)
+            return torch.einsum("bd,btd->bt", own, self.texts(*parts.of_texts(found, own)))
+
+        return self._batched([sum(len(one.ids) for one in found)] * len(vectors), run)
 
     def pixels(self, images: Any) -> Tensor:
         """Return pixels, float32 (n, 3, height, width), on the device.
@@ -162,7 +213,7 @@ class Towers:
 
         def values(batch: list[int]) -> list[tuple[int, Any]]:
             with self.quiet():
-                found = run(batch).cpu().numpy()
+                found = run(batch).float().cpu().numpy()
             return list(zip(batch, found, strict=True))
 
         found = dict(in_batches(self.memory, self.name, lengths, values))

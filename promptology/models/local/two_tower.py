@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptology.models.access import Vectors
+from promptology.models.access import Injected, Vectors
 from promptology.models.local.folder import check_hash, locate, read_config
 from promptology.models.local.opened import Opened
 
@@ -33,17 +33,28 @@ class TwoTowerModel(Opened):
                 self._loaded = self._open()
             return self._loaded
 
-    def text_features(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors of texts, float32 (n, d); a text too long is read from its beginning."""
-        return self.towers().features_of_texts(texts)
+    def text_features(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of texts, float32 (n, d); a text too long is read from its beginning.
 
-    def image_features(self, images: Sequence[Any]) -> Vectors:
-        """Return unit vectors of images, float32 (n, d).
+        Under learned parts a text has places for their context: see `promptology.models.local.wording`.
+        """
+        return self.towers().features_of_texts(texts, injected)
+
+    def image_features(self, images: Sequence[Any], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of images, float32 (n, d), under learned parts where given.
 
         `images`: pillow images, uint8 (height, width, 3), objects with `rgb()`, or one float tensor or array of pixels
         as `preprocess` gives them, (n, 3, height, width).
         """
-        return self.towers().features_of_images(images)
+        return self.towers().features_of_images(images, injected)
+
+    def cosines(self, images: Sequence[Any], texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return the cosine of each image with each text, float32 (images, texts), under learned parts where given."""
+        return self.towers().cosines(images, texts, injected)
+
+    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of texts under learned parts, as `text_features` does."""
+        return self.text_features(texts, injected)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors of texts, float32 (n, d)."""
