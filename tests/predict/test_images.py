@@ -53,13 +53,16 @@ class Flat:
     def count_tokens(self, text):
         return len(text.split())
 
-    def text_features(self, texts):
+    def text_features(self, texts, injected=None):
         self.read += texts
         return np.array([AXES[text] for text in texts], np.float32)
 
     embed = text_features
 
-    def image_features(self, images):
+    def cosines(self, images, texts, injected=None):
+        raise NotImplementedError
+
+    def image_features(self, images, injected=None):
         self.seen += [image.name for image in images]
         means = np.array([np.asarray(image.rgb(8)).mean((0, 1))[:2] for image in images])
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
