@@ -22,7 +22,6 @@ from promptology.testing.inside import INSIDE, CountingInside, counting_inside, 
 from promptology.testing.promises import Checked
 from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
-from promptology.testing.towers import MODEL as TOWERS
 
 WORKERS = 8
 FAST, SLOW = 0.002, 0.03
@@ -140,8 +139,8 @@ ignore: Callable[[int], None] = lambda n: None  # noqa: E731
 def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Return a model per needed role: what was given, else a simulated chat model or a hashing encoder.
 
-    `tiny()` makes the model of roles that are looked into; one with two towers is a small one of the zoo. Raises
-    UsageError for a role whose access none of them offers, and for roles that the method does not know.
+    `tiny()` makes the model of roles that are looked into. Raises UsageError for a role whose access none of them
+    offers, and for roles that the method does not know.
     """
     unknown = set(given) - set(card.needs) - set(card.optional) - {"judge"}
     if unknown:
@@ -152,11 +151,8 @@ def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | N
     for role, allowed in card.needs.items():
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)
-            if name is None and "two-tower" in allowed:
-                defaults["two-tower"] = open_model(TOWERS)
-                name = "two-tower"
             if name is None and tiny and INSIDE & {*allowed}:
-                defaults.update(dict.fromkeys(INSIDE - {"two-tower"}, tiny()))
+                defaults.update(dict.fromkeys(INSIDE, tiny()))
                 name = next(a for a in allowed if a in defaults)
             if name is None:
                 raise UsageError(

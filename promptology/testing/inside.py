@@ -18,7 +18,7 @@ from promptology.training.loop import PASSES
 
 WIDTH, LAYERS, HEADS, POSITIONS = 32, 2, 4, 512
 TOKENS = 600
-INSIDE = {"differentiable", "trainable", "two-tower"}
+INSIDE = {"differentiable", "trainable"}
 T = TypeVar("T")
 
 
@@ -68,16 +68,11 @@ def tiny_model(folder: Path, task: Task) -> Any:
     return open_model(f"hf:{folder}")
 
 
-def body_of(model: Any) -> Any:
-    """Return what is inside a model: its body, or its two towers."""
-    return model.towers() if "two-tower" in offers(model) else model.frozen()
-
-
 def print_of(body: Any) -> str:
     """Return a hash of all that a method may not change in a body: weights, buffers, modes, hooks, gradients."""
     import torch
 
-    network = body.inner if hasattr(body, "inner") else body.model
+    network = body.model
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -183,19 +178,13 @@ class CountingGenerated(CountingInside):
 def counting_inside(model: Any, kill_at: int | None = None) -> CountingInside:
     """Return a model that counts, which offers what the given one does."""
     offered = offers(model)
-    if "two-tower" in offered:
-        from promptology.testing.towers import CountingTowers
-
-        return CountingTowers(model, kill_at)
     kind = CountingGenerated if "generates" in offered else CountingScored if "scores" in offered else CountingInside
     return kind(model, kill_at)
 
 
 def uncount(model: Any) -> None:
     """Take the counting off the body of a model."""
-    body = body_of(model)
-    for name in ("hidden", "texts", "images"):
-        vars(body).pop(name, None)
+    vars(model.frozen()).pop("hidden", None)
 
 
 class WatchedInside(Watched):

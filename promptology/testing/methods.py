@@ -13,13 +13,12 @@ from typing import Any
 from promptology.data.task import Task
 from promptology.errors import AccessError, SealedSplitError
 from promptology.methods.registry import create, planned, setting_help
-from promptology.models.access import PROTOCOLS, offers
+from promptology.models.access import PROTOCOLS
 from promptology.testing.bench import WORKERS, Bench, Trial, models_for
 from promptology.testing.fixtures import Watched, small_task
-from promptology.testing.inside import INSIDE, WatchedInside, body_of, print_of, tiny_model
+from promptology.testing.inside import INSIDE, WatchedInside, print_of, tiny_model
 from promptology.testing.promises import Checked
 from promptology.testing.running import difference, in_child, own_home, predicted, run_once
-from promptology.testing.towers import WatchedTowers, small_pictures
 
 PLAN_WITHIN = 0.15
 BUDGETS = {"calls": "300calls", "passes": "20000passes"}
@@ -39,9 +38,9 @@ def check_method(
     """Check what every method promises; raises AssertionError that names the method and the promise it breaks.
 
     `method`: a name or an instance of a registered class in a module that can be imported; `settings`: fields that
-    differ from its defaults; `task`, `models` (by role): what to check it with, by default a few bundled tickets, or
-    pictures for methods of two towers, and what suits the method's declared access (a simulated chat model, a hashing
-    encoder, a tiny real model for methods that look inside, a small one of two towers); `budget`: of one run.
+    differ from its defaults; `task`, `models` (by role): what to check it with, by default a few bundled tickets and
+    what suits the method's declared access (a simulated chat model, a hashing encoder, a tiny real model for methods
+    that look inside); `budget`: of one run.
     Models that generate are served over HTTP by this process. Takes seconds, starts processes of its own and kills
     them; keeps nothing.
 
@@ -69,7 +68,7 @@ def check_method(
     card = type(instance).card
     checked = Checked(f"method {card.slug!r}")
     check_settings(checked, instance)
-    task = task or (small_pictures() if card.needs.get("model") == ("two-tower",) else small_task())
+    task = task or small_task()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptology-check-")))
         chosen = models_for(card, models or {}, lambda: tiny_model(folder, task))
@@ -102,8 +101,8 @@ def check_access(bench: Bench, budget: str) -> None:
     """Check with models that offer everything that only what was declared is used."""
     checked, card = bench.checked, bench.card
     inside = {role: model for role, model in bench.models.items() if bench.looked_into(role)}
-    watched = {role: _watched(model, role in inside) for role, model in bench.models.items()}
-    before = {role: print_of(body_of(model)) for role, model in inside.items()}
+    watched = {role: (WatchedInside if role in inside else Watched)(model) for role, model in bench.models.items()}
+    before = {role: print_of(model.frozen()) for role, model in inside.items()}
     try:
         with own_home():
             result = run_once(bench.method, bench.task, watched, budget, bench.seed)
@@ -114,7 +113,7 @@ def check_access(bench: Bench, budget: str) -> None:
     except Exception as error:  # told with its type, as a broken promise
         raise AssertionError(f"{checked.about}: fit failed: {type(error).__name__}: {error}") from error
     for role, model in inside.items():
-        same = print_of(body_of(model)) == before[role]
+        same = print_of(model.frozen()) == before[role]
         checked.promise(
             same, f"it leaves {role!r} changed: other weights, hooks, gradients or another mode than before"
         )
@@ -131,12 +130,6 @@ def check_access(bench: Bench, budget: str) -> None:
             access in _contained(declared), f"what it learned needs a {role!r} that {access}, which it does not declare"
         )
     checked.passed("access")
-
-
-def _watched(model: Any, inside: bool) -> Watched:
-    if inside and "two-tower" in offers(model):
-        return WatchedTowers(model)
-    return (WatchedInside if inside else Watched)(model)
 
 
 def _contained(declared: set[str]) -> set[str]:
