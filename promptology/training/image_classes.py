@@ -1,7 +1,7 @@
 """What prompts of two towers are trained for: images among class names, by the cross-entropy of their logits.
 
-Frozen work is done once: views of images are decoded once, and where no part of the image tower learns their vectors
-are asked for once, as predictions ask for them, so that they are kept and shared with other runs.
+Frozen work is done once, before the first step: views of images are decoded once, and where no part of the image tower
+learns their vectors are asked for once, as predictions ask for them, so that they are kept and shared with other runs.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ def course_passes(course: Course, task: Any, passes: Callable[[int], int], score
 def start_context(run: Run, towers: Any, length: int, phrase: str, *rows: int) -> tuple[Parameter, str]:
     """Return context (length, d), or (*rows, length, d), and the words of the phrase that stand behind it.
 
-    It starts at the embeddings of the phrase's first `length` tokens, where it has as many; else, which is said aloud
-    where a phrase was given, at random numbers of deviation 0.02.
+    It starts at the embeddings of the phrase's first `length` tokens. Where it has fewer, or they end inside a word,
+    which is said aloud, and without a phrase it starts at random numbers of deviation 0.02.
     """
     if length < 1:
         raise UsageError(f"a context of {length} vectors has nothing to learn; take 1 or more")
@@ -214,16 +214,13 @@ def start_context(run: Run, towers: Any, length: int, phrase: str, *rows: int) -
     def tokens(text: str) -> list[int]:
         return list(towers.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    if phrase and length > len(tokens(phrase)):
-        run.log(
-            "context", note=f"{length} vectors are more than the phrase {phrase!r} has tokens: they start at random"
-        )
-        phrase = ""
-    if not phrase:
+    split = split_phrase(lambda text: len(tokens(text)), phrase, length) if phrase else None
+    if split is None:
+        if phrase:
+            run.log("context", note=f"no words of the phrase {phrase!r} make {length} tokens: it starts at random")
         return normal(run, "context", towers, *rows, length, towers.text_width), ""
-    first, rest = split_phrase(lambda text: len(tokens(text)), phrase, length)
-    values = towers.embeddings[tokens(first)].float().clone()
-    return Parameter(values.expand(*rows, -1, -1).contiguous().clone()), rest
+    values = towers.embeddings[tokens(split[0])].float().clone()
+    return Parameter(values.expand(*rows, -1, -1).contiguous().clone()), split[1]
 
 
 def normal(run: Run, name: str, towers: Any, *shape: int) -> Parameter:

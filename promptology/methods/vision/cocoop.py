@@ -83,6 +83,7 @@ class CoCoOp:
         towers, site = run.model().towers(), "text.context[0]"
         v, behind = start_context(run, towers, self.length, self.phrase)
         goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self.views)
+        f, mean = goal.features, normalize(goal.features.mean(dim=0, keepdim=True), dim=-1)
         d, r = towers.dimension, max(1, towers.dimension // SQUEEZE)
         rng = run.rng("network")
         shapes = ((r, d), (r,), (towers.text_width, r), (towers.text_width,))
@@ -90,12 +91,11 @@ class CoCoOp:
         h = MetaNet(*(torch.tensor(one, dtype=torch.float32) for one in drawn)).to(towers.device)
 
         def context(batch: list[int]):  # type: ignore[no-untyped-def]
-            seen = normalize(goal.features.mean(dim=0, keepdim=True), dim=-1) if self.constant else goal.features[batch]
-            return h(v, seen)
+            return h(v, mean if self.constant else f[batch])
 
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
             g = goal.towers.texts(goal.rows, Prompts(context=context(batch)))
-            return goal.loss(goal.features[batch], g[0] if self.constant else g, batch)
+            return goal.loss(f[batch], g[0] if self.constant else g, batch)
 
         def learned() -> Learned:
             if self.constant:

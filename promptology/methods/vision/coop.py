@@ -85,10 +85,11 @@ class CoOp:
             run, run.model().towers(), self.length, self.phrase, *([len(names)] if self.own else [])
         )
         goal = ImageClasses(run, self.wording(behind), self.length, self.views)
+        f = goal.features
 
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
             g = goal.towers.texts(goal.rows, Prompts(context=v))
-            return goal.loss(goal.features[batch], g, batch)
+            return goal.loss(f[batch], g, batch)
 
         def learned() -> Learned:
             return goal.learned(SiteTensors("text.context[0]", array(v)), method="coop", own=self.own)

@@ -91,10 +91,11 @@ class IVLP:
         Q = [normal(run, f"image prompt {k}", towers, n, towers.image_width) for k in range(self.depth if n else 0)]
         prompts = Prompts(P[0] if P else None, P[1:], Q[0] if Q else None, Q[1:])
         goal = ImageClasses(run, wording, b, self.views)
+        frozen_texts, frozen_images = None if b else goal.texts, None if n else goal.features
 
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
-            g = goal.towers.texts(goal.rows, prompts) if b else goal.texts
-            f = goal.towers.images(goal.pixels(batch), prompts) if n else goal.features[batch]
+            g = goal.towers.texts(goal.rows, prompts) if frozen_texts is None else frozen_texts
+            f = goal.towers.images(goal.pixels(batch), prompts) if frozen_images is None else frozen_images[batch]
             return goal.loss(f, g, batch)
 
         def learned() -> Learned:

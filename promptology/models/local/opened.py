@@ -97,7 +97,7 @@ class Opened:
         if self._counter is None:
             from promptology.models.local.counting import Counter
 
-            self._counter = Counter(self.folder if self._held is None else self._tokenizer)
+            self._counter = Counter(self.folder if self._held is None else tokenizer_of(self._tokenizer))
         return self._counter.count(text)
 
     @property
@@ -131,11 +131,19 @@ def _name_of(source: Any) -> str:
     return Path(path).name or type(source).__name__
 
 
+def tokenizer_of(brought: Any) -> Any:
+    """Return the tokenizer of what was given with a loaded model: itself, or the one in a processor."""
+    return getattr(brought, "tokenizer", brought)
+
+
 def _fingerprint_held(model: Any, tokenizer: Any) -> str:
     """Return what tells a held model from another: its configuration, tokenizer and a sample of every parameter."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(model.config.to_json_string().encode())
-    digest.update(f"{type(model).__name__}:{len(tokenizer)}:{getattr(tokenizer, 'chat_template', None)}".encode())
+    names = tokenizer_of(tokenizer)
+    digest.update(f"{type(model).__name__}:{len(names)}:{getattr(names, 'chat_template', None)}".encode())
+    images = getattr(tokenizer, "image_processor", None)
+    digest.update(b"" if images is None else images.to_json_string().encode())
     for name, parameter in model.named_parameters():
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)].float().cpu().numpy()

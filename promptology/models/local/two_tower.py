@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptology.models.access import Injected, Vectors
 from promptology.models.local.folder import check_hash, locate, read_config
-from promptology.models.local.opened import Opened
+from promptology.models.local.opened import Opened, tokenizer_of
 
 if TYPE_CHECKING:
     from promptology.models.local.towers import Towers
@@ -91,7 +91,7 @@ class TwoTowerModel(Opened):
             kind, size = model.config.model_type, int(model.config.vision_config.image_size)
             processor = getattr(tokenizer, "image_processor", None)
             preprocess = usual(kind, size) if processor is None else from_settings(processor.to_dict(), kind, size)
-            tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+            tokenizer = tokenizer_of(tokenizer)
         towers = Towers(model, tokenizer, preprocess, self.name)
         note = f"{self.name}: {type(model).__name__} on {towers.device}, {str(towers.dtype).removeprefix('torch.')}"
         self.notes.append(note)

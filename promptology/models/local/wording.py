@@ -97,23 +97,17 @@ def around(tokenizer: Any) -> tuple[list[int], list[int]]:
     return (both[:-1], both[-1:]) if closes else (both, [])
 
 
-def split_phrase(count: Callable[[str], int], phrase: str, tokens: int) -> tuple[str, str]:
+def split_phrase(count: Callable[[str], int], phrase: str, tokens: int) -> tuple[str, str] | None:
     """Return the words of a phrase that make its first `tokens` tokens, and the words behind them.
 
-    Raises UsageError where the phrase is shorter, or that many tokens end inside a word.
+    None where the phrase has fewer, or that many end inside a word. `count(text)`: tokens of a text.
     """
     words = phrase.split()
     for n in range(len(words) + 1):
         first = " ".join(words[:n])
-        if (found := count(first) if first else 0) >= tokens:
-            break
-    if found != tokens:
-        raise UsageError(
-            f"the first {tokens} tokens of the phrase {phrase!r} "
-            + ("end inside a word" if found > tokens else f"are not there: it has {found}")
-            + "; give another phrase or length, or an empty phrase for a random start"
-        )
-    return first, " ".join(words[n:])
+        if (count(first) if first else 0) == tokens:
+            return first, " ".join(words[n:])
+    return None
 
 
 def contexts(found: Sequence[Worded]) -> list[int] | None:

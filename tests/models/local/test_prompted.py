@@ -77,10 +77,7 @@ def test_a_phrase_is_split_where_its_tokens_end():
     assert split_phrase(count, "a photo of a", 1) == ("a", "photo of a")
     assert split_phrase(count, "a photo of a", 5) == ("a photo of a", "")
     assert split_phrase(count, "a photo of a", 0) == ("", "a photo of a")
-    with pytest.raises(UsageError, match="end inside a word"):
-        split_phrase(count, "a photo of a", 2)
-    with pytest.raises(UsageError, match="are not there: it has 5"):
-        split_phrase(count, "a photo of a", 6)
+    assert split_phrase(count, "a photo of a", 2) is None and split_phrase(count, "a photo of a", 6) is None
 
 
 def official_rows(model, texts, length):

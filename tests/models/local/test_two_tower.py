@@ -97,6 +97,8 @@ def test_a_held_model_with_tokenizer_or_processor(folders):
         model = pt.model(inner, brought)
         assert np.allclose(model.text_features(TEXTS), from_folder, atol=1e-6)
         assert model.towers().preprocess.size == (24, 24)
+        assert model.count_tokens("a dog") == len(tiny_towers.tokenizer("siglip")("a dog")["input_ids"]) - 1
+        assert model.identity == pt.model(inner, brought).identity
     again = pickle.loads(pickle.dumps(pt.model(f"hf:{folders['clip']}")))
     assert again.identity == pt.model(f"hf:{folders['clip']}").identity
 
