@@ -18,6 +18,8 @@ INDEX = re.compile(r"(?:n\d{8}|\d+)[\s._-]+(?=\S)")
 """A number before a name, such as "001." or a synset of WordNet: dropped where every class has one."""
 CAMEL = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")
 SHOWN = 8
+OF_IMAGES = ("id", "image")
+"""The first columns of tables made from folders of images."""
 
 
 def holds_images(folder: Path) -> bool:
@@ -136,8 +138,10 @@ def _table(folder: Path, rows: Sequence[tuple[Path, str]], split: str) -> Table:
     for path, label in rows:
         row = {"id": path.relative_to(folder).as_posix(), "image": Image(path)}
         made.append({**row, "label": label} if label else row)
-    columns = ("id", "image", "label") if any(label for _, label in rows) else ("id", "image")
-    return Table(f"{folder} [{split}]", columns, made, list(range(1, len(made) + 1)))
+    labelled = any(label for _, label in rows)
+    return Table(
+        f"{folder} [{split}]", (*OF_IMAGES, *(("label",) if labelled else ())), made, list(range(1, len(made) + 1))
+    )
 
 
 def _notes(folder: Path, names: Mapping[str, str], classes: Sequence[str]) -> Iterator[str]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptology.data.columns import choose_columns, make_items
+from promptology.data.columns import Columns, choose_columns, make_items
 from promptology.data.files import ALIASES, HUB, SUFFIXES, Loaded, Table, read_rows, read_splits, read_table, table_of
-from promptology.data.folders import holds_images, read_folder
+from promptology.data.folders import OF_IMAGES, holds_images, read_folder
 from promptology.data.generated import WORDLAND, wordland_task
 from promptology.data.images import is_image
 from promptology.data.items import ClassLabel, Field, Item, Signature
@@ -71,34 +71,40 @@ def load_task(
         given = {"text": text, "image": image, "label": label, **more, "output": output, "classes": classes}
         task = _ready_made(str(source), given, name, metric)
         return task.with_prompt(instruction or None, system or None) if instruction or system else task
-    tables, notes, names = found
-    main = tables["train"]
-    if names:
-        classes, output = names if classes is None else classes, output or "class"
-        image, label = image or "image", "label" if label is None else label
-    elif main.columns == ("id", "image"):  # a folder of images without classes
-        image, label = image or "image", label or ""
+    main = found.tables["train"]
+    if found.classes or main.columns == OF_IMAGES:  # a folder of images, which says itself what it holds
+        image, label = image or "image", ("label" if found.classes else "") if label is None else label
+        classes, output = classes or found.classes or None, output or ("class" if found.classes else None)
     if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
         # Items say themselves what is input and what is label.
         text = tuple(source[0].inputs) if text is None else text
         label = ("label" if "label" in main.columns else "") if label is None else label
     columns = choose_columns(main, text, label, image)
-    reading = read_kind(tables, columns, output, classes)
-    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
-    signature = make_signature(rows, columns, tables, reading, classes, instruction, system)
+    rows, signature, said = _read(found.tables, columns, output, classes, instruction, system)
     if not columns.label:
         rows = _without_labels(rows, split_seed)
     return Task(
-        rows["train"],
-        rows.get("validation"),
-        rows.get("test"),
-        rows.get("unlabeled", []),
+        **rows,  # type: ignore[arg-type]
         signature=signature,
         metric=metric,
         name=name or _name(source),
         split_seed=split_seed,
-        notes=(*notes, *columns.notes, *reading.notes, *_leaks(rows)),
+        notes=(*found.notes, *columns.notes, *said, *_leaks(rows)),
     )
+
+
+def _read(
+    tables: Mapping[str, Table],
+    columns: Columns,
+    output: str | None,
+    classes: Sequence[str | ClassLabel] | None,
+    instruction: str,
+    system: str,
+) -> tuple[dict[str, list[Item]], Signature, tuple[str, ...]]:
+    """Return the items of each split, the signature, and what was found out about the labels."""
+    reading = read_kind(tables, columns, output, classes)
+    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
+    return rows, make_signature(rows, columns, tables, reading, classes, instruction, system), reading.notes
 
 
 def _without_labels(rows: dict[str, list[Item]], seed: int) -> dict[str, list[Item]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptology.data.files import cell
@@ -90,6 +91,38 @@ class Task:
         changed = as_metric(metric)
         must_fit(changed, self.signature)
         return self._with(metric=changed)
+
+    def with_items(self, train: Sequence[Item], validation: Sequence[Item], notes: Sequence[str] = ()) -> Task:
+        """Return the same task with other training and validation items; the test split and its seal stay."""
+        return self._with(train=tuple(train), validation=tuple(validation), notes=(*self.notes, *notes), _digest=[])
+
+    def among(self, classes: Sequence[str], name: str = "") -> Task:
+        """Return the task of some of the classes: items of other classes are left out, the seal of the rest stays.
+
+        `name` is put behind the task's. Raises UsageError for a class that is not there, or fewer than two.
+        """
+        known = {c.name: c for c in self.signature.classes}
+        if unknown := [c for c in classes if c not in known]:
+            raise UsageError(f"task {self.name!r} has no class {unknown[0]!r}")
+        wanted = {*classes}
+
+        def kept(items: Iterable[Item]) -> tuple[Item, ...]:
+            return tuple(i for i in items if not i.labelled or i._target in wanted)
+
+        sealed = kept(self._sealed)
+        ids = {i.id for i in sealed}
+        found = self._with(
+            signature=replace(self.signature, classes=tuple(c for c in self.signature.classes if c.name in wanted)),
+            train=kept(self.train),
+            validation=kept(self.validation),
+            test=tuple(i for i in self.test if i.id in ids),
+            _sealed=sealed,
+            _digest=[],
+            name=f"{self.name} {name}".strip(),
+        )
+        if len(wanted) < 2:
+            raise UsageError(f"task {found.name!r}: a classification task needs at least two classes")
+        return found
 
     def _with(self, **changes: Any) -> Task:
         other = object.__new__(Task)

@@ -51,7 +51,7 @@ class Head(ImagePredictor):
         absent = [name for name in self.signature.class_names if name not in known]
         if absent:
             raise ArtifactError(
-                f"readout head was trained for the classes {', '.join(known)}; it has none for {', '.join(absent)}"
+                f"readout head was trained for the classes {_some(known)}; it has none for {_some(absent)}"
             )
         scores = vectors @ weight.T + arrays.get("bias", np.zeros(len(known), np.float32))
         columns = [known.index(name) for name in self.signature.class_names]
@@ -61,3 +61,8 @@ class Head(ImagePredictor):
         thresholds = self.learned.readout.options.get("thresholds") or {}
         limits = np.array([float(thresholds.get(name, 0.0)) for name in self.signature.class_names], np.float32)
         return np.asarray(scores > limits)
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """Return names in a row, the first few of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -132,8 +132,8 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
 
 
 def _say(meter: Meter, total: int, width: int) -> None:
-    """Say once where the vectors of images are kept, and how large they are."""
-    if meter.store.where != ":memory:" and not meter.said_place:
+    """Say once where the vectors of images are kept, and how large they are; of one image nothing needs saying."""
+    if total > 1 and meter.store.where != ":memory:" and not meter.said_place:
         meter.said_place = True
         log.warning("vectors of %d images are kept in %s: %s", total, meter.store.where, _bytes(4 * width * total))
 

@@ -6,11 +6,11 @@ import shutil
 import unicodedata
 
 import pytest
+from pictures import folder, write
 
 from promptology.data.folders import readable
 from promptology.data.loaders import load_task
 from promptology.errors import UsageError
-from tests.pictures import folder, write
 
 
 def one_line(words, source, **settings):

@@ -11,13 +11,13 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from pictures import pixels, write
 
 from promptology.data.images import Image
 from promptology.data.items import ClassLabel, Field, Signature
 from promptology.data.loaders import load_task
 from promptology.data.task import Task
 from promptology.errors import UsageError
-from tests.pictures import pixels, write
 
 N = 12
 

@@ -9,12 +9,12 @@ import tracemalloc
 import numpy as np
 import PIL.Image
 import pytest
+from pictures import pixels, write
 
 from promptology.data.images import LARGE, Image, as_image, is_image
 from promptology.data.items import Item, digest
 from promptology.data.splits import hold_out
 from promptology.errors import UsageError
-from tests.pictures import pixels, write
 
 
 def encoded(picture, form="PNG", **options):

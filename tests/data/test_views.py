@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import PIL.Image
+from pictures import pixels
 
 from promptology.data.images import Image
 from promptology.data.views import Augment, Drawn, crops
-from tests.pictures import pixels
 
 
 def picture(height=40, width=30):

@@ -11,6 +11,7 @@ SETTINGS = {
     "cocoop": {"epochs": 1.0, "batch": 4},
     "ivlp": {"epochs": 1.0, "depth": 2, "length": 0},
     "maple": {"epochs": 1.0, "depth": 2, "checks": 1},
+    "zero-shot": {"templates": "seven"},
 }
 
 
