@@ -14,7 +14,6 @@ import typer
 
 from promptology.cli.app import app
 from promptology.cli.options import opened
-from promptology.cli.rows import given_rows
 from promptology.cli.showing import Watcher, clean, out, out_json, say
 from promptology.errors import UsageError
 
@@ -69,6 +68,7 @@ def apply(
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
+    from promptology.cli.rows import given_rows
     from promptology.models.access import verb
     from promptology.predict.images import confidences
     from promptology.prompts.saving import load

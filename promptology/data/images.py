@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,7 +27,10 @@ LARGE = 4_000_000
 """Pixels above which an image is reduced while it is decoded, where less will do."""
 SPARE = 2
 """An image that is reduced keeps this many times the side that is asked for, so that resampling still has enough."""
+THREADS = 8
 _REASON = 120
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Pictured(Protocol):
@@ -153,6 +158,15 @@ def as_image(value: Any, name: str = "", base: Path | None = None) -> Image:
     if _is_pillow(value):
         return Image(value, name or str(getattr(value, "filename", "") or ""))
     raise UsageError(f"{name or 'an image'}: a {type(value).__name__} is no image; give a path, bytes or pixels")
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return `work` of each, in order; decoding and resizing run side by side, for they hold no lock of Python's."""
+    workers = min(THREADS, os.cpu_count() or 1, len(items))
+    if workers < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, items))
 
 
 def lazy(read: Callable[[], Any], name: str) -> Image:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.extras import require
+from promptology.data.images import in_threads
 from promptology.errors import ModelError
 from promptology.models.local.folder import PROCESSORS
 
@@ -51,7 +52,7 @@ class Preprocess:
 
     def __call__(self, images: Sequence[Any]) -> Pixels:
         """Return pixels, float32 (n, 3, height, width), of images: see `whole` for what counts as one."""
-        return self.normalised(np.stack([self.whole(image) for image in images]))
+        return self.normalised(np.stack(in_threads(self.whole, images)))
 
     def whole(self, image: Any) -> Bytes:
         """Return an image resized and cut, uint8 (height, width, 3), before it is centred and scaled.
