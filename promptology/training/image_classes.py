@@ -113,6 +113,12 @@ class ImageClasses:
         """The wordings of all classes as tokens with slots."""
         values = [{k: unmarked(v) for k, v in label_values(c).items()} for c in self.signature.classes]
         found = self.towers.worded([fill(self.wording, value) for value in values], self.length)
+        for label, one in zip(self.signature.classes, found, strict=True):
+            if one.cut:
+                raise UsageError(
+                    f"class {label.name[:60]!r}: its wording has {len(one.ids) + one.cut} tokens and "
+                    f"{self.towers.name} reads {self.towers.positions}; give the class a shorter name"
+                )
         return TextRows([one.ids for one in found], [one.slots for one in found])
 
     @cached_property

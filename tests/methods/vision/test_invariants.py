@@ -230,6 +230,14 @@ def test_random_views_are_drawn_once_and_stand_for_the_images():
     assert torch.allclose(views.features, own, atol=1e-5)
 
 
+def test_a_class_name_that_does_not_fit_behind_the_context_is_refused():
+    names = ("dog", "a very long name of a small river in the garden", "cat")
+    with pytest.raises(
+        UsageError, match=r"class 'a very long name .*: its wording has \d+ tokens and .* reads 20; give"
+    ):
+        pictured.fitted("clip", "coop", on=pictured.task(names), length=4, phrase="", epochs=1.0)
+
+
 def test_several_classes_an_image_are_refused():
     from dataclasses import replace
 
