@@ -22,6 +22,8 @@ WHERE = {
     "B6": "b06_budget",
     "B9": "b09_selection",
     "B10": "b10_soft_prompts",
+    "B11": "b11_clip_prompts",
+    "B12": "b12_cocoop",
     "B13": "b13_scoring",
     "B15": "b15_start",
     "B16": "b16_samples",
