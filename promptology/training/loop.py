@@ -101,20 +101,8 @@ def train(
         handle.frozen()  # raises, and says what is lacking
     number = run.trainings[label] = run.trainings[label] + 1
     draw = run.rng(f"{label}/{number}")
-    spec = [
-        label,
-        number,
-        _spec(groups),
-        steps,
-        schedule if isinstance(schedule, str) else repr(schedule),
-        warmup,
-        clip,
-        every,
-        patience,
-        better_by,
-        optimizer,
-        bf16,
-    ]
+    spec = [label, number, _spec(groups), steps, str(schedule), warmup, clip, every, patience, better_by]
+    spec += [optimizer, bf16]
     how: dict[str, Any] = {"optimizer": optimizer, "clip": clip, "bf16": bf16, "micro": micro, "label": label}
     how |= {"generators": generators, "after_backward": after_backward, "seed": int(draw.integers(2**48))}
     stepper = Stepper(step, groups, say=lambda text: run.log(label, note=text), **how)
