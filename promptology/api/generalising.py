@@ -190,7 +190,9 @@ def _document(
     runs = [
         {"method": one.label, "seed": one.lesson.seed, "columns": [*one.lesson.columns], "run": one.run} for one in sat
     ]
-    fits = f"{len(runs)} fits, each with its own budget, over the seeds {', '.join(map(str, seeds))}"
+    fits = (
+        f"{len(runs)} fit{'s, each' if len(runs) > 1 else ''} with its own budget; seeds {', '.join(map(str, seeds))}"
+    )
     return {
         "kind": plan.name,
         "title": f"{task.name}: {plan.name}",

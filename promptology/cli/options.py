@@ -39,10 +39,9 @@ class Common:
             "-t",
             metavar="FILE|FOLDER|NAME|hf:NAME|wordland:KIND|toyland:KIND",
             help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a folder of images with a sub-folder for "
-            "each class, a bundled task, hf:NAME[:CONFIG] or "
-            "hf:FOLDER for what the datasets library loads, or a task made up on the spot: "
-            "wordland:KIND[?seed=0&train=200&test=500] (`promptology zoo list` names the kinds), simulated:trap or "
-            "simulated:chain (for the simulated models of these names).",
+            "each class, a bundled task, hf:NAME[:CONFIG] or hf:FOLDER for what the datasets library loads, or a task "
+            "made up on the spot: wordland:KIND[?seed=0&train=200&test=500] or toyland:KIND[?...] (`promptology zoo "
+            "list` names the kinds), simulated:trap or simulated:chain (for the simulated models of these names).",
         ),
     ]
     model: Annotated[
@@ -51,7 +50,7 @@ class Common:
             "--model",
             "-m",
             help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
-            'masked, encoder-decoder, encoder of transformers), "zoo:NAME" (see `promptology zoo list`), '
+            'masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), "zoo:NAME" (`promptology zoo list`), '
             '"simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]

@@ -25,8 +25,7 @@ it and on the tasks of --on. domain-shift: the same, with tasks of the same clas
 
 Examples: promptology protocol base-to-novel --task IMAGES/ --model hf:FOLDER_OR_ID --method zero-shot,linear-probe
 
-promptology protocol domain-shift --task toyland:cross-domain --on "night=toyland:cross-domain?domain=night"
---model zoo:toy-clip --method zero-shot"""
+promptology protocol domain-shift --task photos/ --on sketches=drawings/ --model hf:FOLDER_OR_ID --method coop,maple"""
 
 LEFT_OUT = ("noise_floor", "seed")
 

@@ -176,13 +176,14 @@ def _with_images(table: Table, data: Any, column: str) -> Table:
     held = data.select_columns([column]).with_format(None)
     held = held.cast_column(column, require("datasets", "data", table.name).Image(decode=False))
 
-    def encoded(n: int) -> Any:
-        cell = held[n][column]
-        return Path(cell["path"]).read_bytes() if cell["bytes"] is None else cell["bytes"]
-
     for n, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-        row[column] = lazy(functools.partial(encoded, n), f"{table.name} row {line}")
+        row[column] = lazy(functools.partial(_encoded, held, column, n), f"{table.name} row {line}")
     return table._replace(columns=tuple(c for c in data.features if c in table.columns or c == column))
+
+
+def _encoded(held: Any, column: str, n: int) -> Any:
+    cell = held[n][column]
+    return Path(cell["path"]).read_bytes() if cell["bytes"] is None else cell["bytes"]
 
 
 def _names(feature: Any) -> list[str] | None:

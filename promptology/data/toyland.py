@@ -40,7 +40,7 @@ def toyland_task(source: str, name: str | None = None, metric: Any = None) -> Ta
 
     Kinds: base (classes to learn) and new (as many others; `halves` says how the two differ, see
     `promptology.zoo.toyland.tasks.base_to_novel`); few-shot; fine and fine-new (shades of colour); cross-domain (clean
-    pictures to learn from, tests in `domain`); seen and unseen (combinations that toy-clip was trained on, or never);
+    pictures to learn from, tests in `domain`); seen and unseen (combinations that the zoo's model saw, or never);
     multi-label. Parameters: those in KINDS; `shots`, `validation` and `test` are images a class (of multi-label, all
     images), `domain` a style or shift of Toyland, `strength` that of a shift in [0, 1]. Raises UsageError.
     """

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.data.images import Image, is_image
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
@@ -18,7 +19,7 @@ from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle, unmetered
 
-Inputs = Item | Mapping[str, Any] | str
+Inputs = Item | Mapping[str, Any] | str | Image
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,17 @@ class OneShot:
 
 
 def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
-    """Return items from what a caller has; a plain string fills a single-field signature."""
+    """Return items from what a caller has; a plain string or an image fills a single-field signature."""
     if isinstance(inputs, str):  # a text is a sequence too
         raise UsageError("predict takes a list of inputs; put the one text in a list")
     names = [f.name for f in signature.fields]
     items: list[Item] = []
     for n, one in enumerate(inputs):
-        if isinstance(one, str):
+        if isinstance(one, str | Image) or is_image(one):
             if len(names) != 1:
-                raise UsageError(f"input {n} is one text, and the prompt takes {len(names)} fields: {', '.join(names)}")
+                raise UsageError(
+                    f"input {n} is one value, and the prompt takes {len(names)} fields: {', '.join(names)}"
+                )
             one = {names[0]: one}
         item = one if isinstance(one, Item) else Item(str(n), one)
         lacking = [name for name in names if name not in item.inputs]

@@ -41,7 +41,7 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
     needed = {"answer": "generates", "label-likelihood": "scores", "nearest-label": "embeds"}.get(name, "two-tower")
     if signature.images and (name != "class-features" or needed not in access):
         raise AccessError(
-            f"field {signature.images[0]!r} holds images, which a model with two towers reads (hf:CLIP, zoo:toy-clip) "
+            f"field {signature.images[0]!r} holds images, which a model with two towers reads (a CLIP or SigLIP) "
             f"by readout class-features; what may be used here offers {', '.join(access) or 'nothing'}"
         )
     if needed not in access:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 
 import datasets
 import numpy as np
@@ -97,7 +98,9 @@ def test_an_image_feature_of_datasets_is_read_when_it_is_looked_at(tmp_path, fil
     items = [*task.train, *task.validation, *task.test]
     assert task.signature.fields == (Field("image", "image"),) and {i.target for i in task.train} == {"a", "b"}
     assert {i.inputs["image"] for i in items} == {Image(f) for f in files}
-    assert np.array_equal(np.asarray(items[0].inputs["image"].rgb()).shape, (40, 30, 3))
+    assert np.asarray(items[0].inputs["image"].rgb()).shape == (40, 30, 3)
+    fresh = pickle.loads(pickle.dumps(items[0].inputs["image"]))
+    assert fresh == items[0].inputs["image"] and fresh.name == items[0].inputs["image"].name
     datasets.Dataset.from_dict(
         {"pic": data["image"]}, features=datasets.Features({"pic": datasets.Image()})
     ).save_to_disk(tmp_path / "bare")

@@ -80,7 +80,7 @@ def test_base_to_novel_learns_half_the_classes_and_tests_both():
     figures = {f.name: f.value for f in result.figures}
     assert figures == {"harmonic mean, (start)": 0.75, "harmonic mean, noting": 0.75}
     assert result.rows == ("(start)", "noting") and result.columns == ("base", "new")
-    assert "2 fits, each with its own budget, over the seeds 1, 2" in result.document["notes"]
+    assert "2 fits, each with its own budget; seeds 1, 2" in result.document["notes"]
 
 
 def test_the_harmonic_mean_is_that_of_the_two_means():

@@ -174,6 +174,16 @@ def test_the_start_words_classes_as_the_user_does():
         start_from(Signature(FIELD, "text"), access)
 
 
+def test_an_image_by_itself_is_an_input(tmp_path):
+    predictor = bind(zero_shot(signature("up", "right")), Flat())
+    picture = coloured(30, 40).rgb()
+    picture.save(tmp_path / "a.png")
+    given = [coloured(30, 40), picture, np.asarray(picture), str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()]
+    assert predictor.predict(given).outputs == ["up"] * 5
+    with pytest.raises(UsageError, match="does not exist"):
+        predictor.predict(["nowhere.png"])
+
+
 def test_a_text_method_says_that_it_cannot_read_images():
     from promptology.prompts.render import input_text
 

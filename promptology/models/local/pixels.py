@@ -24,6 +24,8 @@ STATISTICS = {
 }
 """Mean and deviation of pixels that the released models of a type were trained with."""
 BICUBIC = 3
+LONG = 16
+"""Sides of a picture that differ by more are cut before they are resized; the rest would be cropped away anyway."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Preprocess:
         pillow image.
         """
         picture = rgb(image, max((*self.size, *self.crop)))
+        if len(self.size) == 1 and self.crop:
+            picture = _middle(picture)
         if self.size and (wanted := self._resized(picture.width, picture.height)) != picture.size:
             picture = picture.resize(wanted, self.resample)
         return _centre(np.asarray(picture), self.crop) if self.crop else np.asarray(picture)
@@ -87,6 +91,17 @@ def rgb(image: Any, least: int = 0) -> Any:
     if isinstance(image, np.ndarray):
         image = require("PIL.Image", "image", "a model of images").fromarray(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _middle(picture: Any) -> Any:
+    """Return the middle of a picture whose sides differ by more than LONG: resized as a whole it would fill memory."""
+    width, height = picture.size
+    most = LONG * min(width, height)
+    if max(width, height) <= most:
+        return picture
+    w, h = min(width, most), min(height, most)
+    left, top = (width - w) // 2, (height - h) // 2
+    return picture.crop((left, top, left + w, top + h))
 
 
 def _centre(array: Bytes, crop: tuple[int, ...]) -> Bytes:

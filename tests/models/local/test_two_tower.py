@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -122,3 +123,16 @@ def test_faults_are_one_line(folders, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**resnet, "vision_config": {"model_type": "resnet"}}))
     with pytest.raises(UsageError, match="whose towers are transformers"):
         pt.model(f"hf:{tmp_path}")
+
+
+def test_a_picture_of_any_shape_stays_small():
+    preprocess = pixels.usual("clip", 24)
+    rows = np.arange(4000, dtype=np.float32)[:, None, None] / 4000 * 255
+    long = np.broadcast_to(rows, (4000, 2, 3)).astype(np.uint8)
+    tracemalloc.start()
+    found = preprocess.whole(long)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == (24, 24, 3) and np.abs(found.astype(int) - 127).max() <= 2
+    assert peak < 2_000_000  # as a whole it would be 24 x 48,000
+    assert preprocess.whole(np.zeros((1, 1, 3), np.uint8)).shape == (24, 24, 3)
