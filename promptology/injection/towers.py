@@ -56,6 +56,21 @@ class Prompts(NamedTuple):
     deep_tokens: Sequence[Tensor] = ()
 
 
+class _Laid(NamedTuple):
+    """Texts as tensors on the device of the towers.
+
+    `ids`, `places`: tokens and which vector of the context stands in their place (-1: none), (texts, length). `ends`:
+    the position that is read of each. `common`: tokens that all texts begin with, of which each has at least one more.
+    `slots`: first position of context, and the one behind the last.
+    """
+
+    ids: Tensor
+    places: Tensor
+    ends: list[int]
+    common: int
+    slots: tuple[int, int]
+
+
 class PromptedTowers:
     """The towers of a CLIPModel or SiglipModel under learned prompts, with gradients.
 
@@ -73,6 +88,7 @@ class PromptedTowers:
         self.text_layers = layers_of(inner, sites.stacks["text"])
         self.vision_layers = layers_of(inner, sites.stacks["vision"])
         self.device, self.dtype = inner.device, inner.dtype
+        self._last: tuple[TextRows, _Laid] | None = None
 
     # Texts
 
@@ -88,6 +104,34 @@ class PromptedTowers:
         head = self.inner.text_projection if self.causal else self.text.head
         unit = normalize(head(pooled).float(), dim=-1).unflatten(0, (batch.images, len(rows.ids)))
         return unit if any(one.dim() == 4 for one in (prompts.context, *prompts.deep) if one is not None) else unit[0]
+
+    def laid(self, rows: TextRows) -> _Laid:
+        """Return texts as tensors; those of the last call, which a training asks for at every step, are kept."""
+        if self._last is None or self._last[0] is not rows:
+            self._last = rows, self._lay(rows)
+        return self._last[1]
+
+    def _lay(self, rows: TextRows) -> _Laid:
+        slots = rows.slots or [()] * len(rows.ids)
+        length = max(map(len, rows.ids)) if self.causal else self.text.config.max_position_embeddings
+        ids = torch.tensor([[*row, *[self.pad] * (length - len(row))] for row in rows.ids])
+        places = torch.full(ids.shape, -1)
+        for row, some in zip(places, slots, strict=True):
+            row[list(some)] = torch.arange(len(some))
+        ends = self._ends(ids.masked_fill(places >= 0, -1)).tolist()
+        alike = ((ids == ids[0]) & (places == places[0])).all(dim=0)[: min(ends)]
+        common = int(alike.int().cumprod(dim=0).sum()) if self.causal and len(ids) > 1 else 0
+        filled = [slot for some in slots for slot in some]
+        span = (min(filled), max(filled) + 1) if filled else (0, 0)
+        return _Laid(ids.to(self.device), places.to(self.device), ends, common, span)
+
+    def _ends(self, ids: Tensor) -> Tensor:
+        """Return the position that is read of each text, as transformers finds it; slots (-1) are never the end."""
+        if not self.causal:
+            return ids.new_full((len(ids),), ids.shape[1] - 1)
+        end = self.text.config.eos_token_id
+        # Old configurations state 2, and mean the token of the highest id.
+        return ids.argmax(dim=1) if end == 2 else (ids == end).int().argmax(dim=1)
 
     def _four(self, values: Tensor, texts: int) -> Tensor:
         """Return context as (images or 1, texts or 1, M, d), in the type of the towers."""
@@ -150,41 +194,20 @@ class _Batch:
         self.layers = towers.text_layers
         learned = [one for one in (context, *deep) if one is not None]
         self.images = max([len(one) for one in learned], default=1)
-        own = any(one.shape[1] > 1 for one in learned)
-        slots = rows.slots or [()] * len(rows.ids)
-        length = max(map(len, rows.ids)) if towers.causal else towers.text.config.max_position_embeddings
-        ids = torch.tensor([[*row, *[towers.pad] * (length - len(row))] for row in rows.ids])
-        places = torch.full(ids.shape, -1)
-        for row, some in zip(places, slots, strict=True):
-            row[list(some)] = torch.arange(len(some))
-        self.ids, self.places = ids.to(towers.device), places.to(towers.device)
-        self.ends = self._ends()
-        self.front = self._common(int(self.ends.min()), own) if towers.causal else 0
+        self.laid = towers.laid(rows)
+        self.front = self._front(any(one.shape[1] > 1 for one in learned))
 
-    def _ends(self) -> Tensor:
-        """Return the position that is read of each text, as transformers finds it; slots never count as the end."""
-        if not self.towers.causal:
-            return self.ids.new_full((len(self.ids),), self.ids.shape[1] - 1)
-        ids = self.ids.masked_fill(self.places >= 0, -1)
-        end = self.towers.text.config.eos_token_id
-        # Old configurations state 2, and mean the token of the highest id.
-        return ids.argmax(dim=1) if end == 2 else (ids == end).int().argmax(dim=1)
-
-    def _common(self, shortest: int, own: bool) -> int:
-        """Return how many tokens all texts begin with, of which each is left at least one of its own."""
-        opening = self.towers.opening
-        if len(self.ids) == 1 or own:
-            return 0 if len(self.ids) == 1 else opening
-        alike = ((self.ids == self.ids[0]) & (self.places == self.places[0])).all(dim=0)[:shortest]
-        common = int(alike.int().cumprod(dim=0).sum())
+    def _front(self, own: bool) -> int:
+        """Return how many tokens are run once for all texts; `own`: each text has learned vectors of its own."""
+        opening, common = self.towers.opening, self.laid.common
         # Deep prompts stand either in what is shared or in the rest, never in both.
         deep = self.deep[0].shape[-2] if self.deep else 0
-        return common if not deep or common >= opening + deep else min(common, opening)
+        return min(common, opening) if own or (deep and common < opening + deep) else common
 
     def run(self) -> Tensor:
         """Return the state of each text that is read, (images * texts, d)."""
         shown = self._beginning() if self.front else []
-        texts, length = self.ids.shape
+        texts, length = self.laid.ids.shape
         width = self.towers.text.config.hidden_size
         per_text = self.images * (length - self.front) * width * NUMBERS * len(self.layers) * self.towers.dtype.itemsize
         size = max(1, int(self.towers.memory // per_text))
@@ -214,12 +237,12 @@ class _Batch:
 
     def _rest(self, some: slice, shown: list[KeysValues]) -> Tensor:
         """Return the state that is read of some texts, (images, texts, d)."""
-        front, ends = self.front, self.ends[some]
-        length = int(ends.max()) + 1
+        front, ends = self.front, self.laid.ends[some]
+        length = max(ends) + 1
         hidden = self._embedded(some, front, length).flatten(0, 1)
         places = torch.arange(front, length, device=hidden.device)
         mask = torch.arange(length, device=hidden.device)[None] <= places[:, None] if self.towers.causal else None
-        read = (ends - front).repeat(self.images)
+        read = torch.tensor(ends * self.images, device=hidden.device) - front
         rows = torch.arange(len(hidden), device=hidden.device)
         last = None if mask is None else mask[read][:, None, None]
         for i, layer in enumerate(self.layers):
@@ -234,9 +257,10 @@ class _Batch:
     def _embedded(self, some: slice, start: int, end: int) -> Tensor:
         """Return what enters the first layer of some texts from one position to another, (images, texts, n, d)."""
         embeddings = self.towers.text.embeddings
-        ids, places = self.ids[some, start:end], self.places[some, start:end]
+        ids, places = self.laid.ids[some, start:end], self.laid.places[some, start:end]
+        first, behind = self.laid.slots
         hidden = embeddings.token_embedding(ids)[None].expand(self.images, -1, -1, -1)
-        if self.context is not None and bool((places >= 0).any()):
+        if self.context is not None and first < end and start < behind:
             context = self.context[:, some] if self.context.shape[1] > 1 else self.context
             context = context.expand(self.images, len(ids), -1, -1)
             which = places.clamp(min=0)[None, :, :, None].expand(self.images, -1, -1, context.shape[-1])
