@@ -23,6 +23,8 @@ WHERE = {
     "B8": "b08_search",
     "B9": "b09_selection",
     "B10": "b10_soft_prompts",
+    "B11": "b11_clip_prompts",
+    "B12": "b12_cocoop",
     "B13": "b13_scoring",
     "B15": "b15_start",
     "B16": "b16_samples",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Comparison,
         Evaluation,
         Evaluations,
+        Generalisation,
         Grid,
         Result,
         Stages,
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
         attach,
         compare,
         evaluate,
+        export_features,
         fit,
         fit_stages,
         load,
+        protocol,
         transfer,
     )
     from promptology.data.items import ClassLabel, Field, Item, Signature
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from promptology.methods.soft.prefix_tuning import PrefixTuning
     from promptology.methods.soft.prompt_tuning import PromptTuning
     from promptology.methods.soft.ptec import PTEC
+    from promptology.methods.vision.zero_shot import ZeroShot
     from promptology.methods.weights.full_tuning import FullTuning
     from promptology.methods.weights.lora import LoRA
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
@@ -67,8 +71,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "promptology.api": (
-        *("Comparison", "Evaluation", "Evaluations", "Grid", "Result", "Stages"),
-        *("advise", "apply", "attach", "compare", "evaluate", "fit", "fit_stages", "load", "transfer"),
+        *("Comparison", "Evaluation", "Evaluations", "Generalisation", "Grid", "Result", "Stages"),
+        *("advise", "apply", "attach", "compare", "evaluate", "export_features", "fit", "fit_stages", "load"),
+        *("protocol", "transfer"),
     ),
     "promptology.data.judging": ("JudgeMetric",),
     "promptology.data.items": ("ClassLabel", "Field", "Item", "Signature"),
@@ -95,6 +100,7 @@ _HOME = {
     "promptology.methods.soft.prefix_tuning": ("PrefixTuning",),
     "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
     "promptology.methods.soft.ptec": ("PTEC",),
+    "promptology.methods.vision.zero_shot": ("ZeroShot",),
     "promptology.methods.weights.full_tuning": ("FullTuning",),
     "promptology.methods.weights.lora": ("LoRA",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
@@ -123,6 +129,7 @@ __all__ = [
     "FewShot",
     "Field",
     "FullTuning",
+    "Generalisation",
     "Generates",
     "Grid",
     "Item",
@@ -146,12 +153,14 @@ __all__ = [
     "Stages",
     "Task",
     "TemplateSearch",
+    "ZeroShot",
     "__version__",
     "advise",
     "apply",
     "attach",
     "compare",
     "evaluate",
+    "export_features",
     "fit",
     "fit_stages",
     "load",
@@ -159,6 +168,7 @@ __all__ = [
     "method",
     "model",
     "page",
+    "protocol",
     "transfer",
 ]
 

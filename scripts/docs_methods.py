@@ -28,6 +28,7 @@ FAMILY = {
     "search": "The prompt stays readable: an instruction, demonstrations, or the wording of labels. Most ask for no "
     "more than a model that answers.",
     "soft": "The prompt is numbers inside the model, or on top of its vectors. The model stays frozen.",
+    "vision": "What classes are called, or vectors in the towers of a CLIP. The model stays frozen.",
     "people": "A person's own work is the signal: edits, choices, answers. The person may be a file of earlier texts.",
     "weights": "Weights move, in a copy or beside the model: reference arms, to show what a prompt leaves to gain.",
 }
@@ -39,6 +40,7 @@ ACCESS = {
     "differentiable": "lets gradients reach its inputs, while its weights stay as they are: a transformers model in "
     "this process",
     "trainable": "has weights that a copy may move, while it stays as it is: a transformers model in this process",
+    "two-tower": "puts images and texts into one space: a CLIPModel or SiglipModel in this process",
     "edits": "makes of a draft what is wanted, as a person does: an object with `edit(context, draft)`, in Python",
 }
 ROLES = {
@@ -53,6 +55,7 @@ EXAMPLES = {
     "embeds": ("tickets", "minilm", "4000passes"),
     "differentiable": ("wordland:season?train=64", "zoo:word-t5", "6000passes"),
     "trainable": ("wordland:season?train=64", "zoo:word-t5", "6000passes"),
+    "two-tower": ("toyland:base?shots=4&domain=backlit", "zoo:toy-clip", "20000passes"),
 }
 """A task, a model that comes with the package and a budget, for each access; the first that a method takes counts."""
 
@@ -61,6 +64,10 @@ ENOUGH = 180
 PEOPLE = """A person has to be there, or texts that a person edited:
 [learn from what people edit](../cookbook/edits.md) shows both, on the command line and in Python, and a simulated
 person as well."""
+
+
+SMALLER = {"ivlp": ("depth", 3), "maple": ("depth", 3)}
+"""A setting of the example, where the default is for larger models than those that come with the package."""
 
 
 def cards() -> dict[str, Card]:
@@ -165,10 +172,12 @@ def example(card: Card) -> list[str]:
         budget = "5000calls"
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
-    if card.settings and (value := card.settings[0].default) != "":
+    first = (card.settings[0].name, card.settings[0].default) if card.settings else ("", "")
+    name, value = SMALLER.get(card.slug, first)
+    if value != "":
         lines[-1] += " \\"
-        lines.append(f"    --set {card.settings[0].name}={_plain(value)} --budget {budget}")
-        given = f"    settings={{{card.settings[0].name!r}: {value!r}}},\n".replace("'", '"')
+        lines.append(f"    --set {name}={_plain(value)} --budget {budget}")
+        given = f"    settings={{{name!r}: {value!r}}},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
     code = f"""import promptology as pt

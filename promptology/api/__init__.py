@@ -3,6 +3,8 @@
 from promptology.api.advising import advise
 from promptology.api.attaching import attach
 from promptology.api.common import default_budget
+from promptology.api.exporting import export_features
+from promptology.api.generalising import Generalisation, protocol
 from promptology.api.learning import Comparison, compare, fit
 from promptology.api.planning import plan
 from promptology.api.staging import Stages, fit_stages
@@ -15,6 +17,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Evaluations",
+    "Generalisation",
     "Grid",
     "Result",
     "Stages",
@@ -24,9 +27,11 @@ __all__ = [
     "compare",
     "default_budget",
     "evaluate",
+    "export_features",
     "fit",
     "fit_stages",
     "load",
     "plan",
+    "protocol",
     "transfer",
 ]

@@ -232,11 +232,11 @@ def compare(
     from promptology.evidence.report import format_table, write
 
     method = [name.strip() for given in method for name in given.split(",")]
-    by_method = _by_method(settings, method)
+    by_name = settings_by_method(settings, method)
     known, runner = parse_seeds(seeds, shared.seed), shared.on_ray()
     task, model = shared.load(), shared.open(shared.model)
     if dry_run:
-        return show_plan(shared, [_plan(shared, task, model, m, by_method.get(m, {})) for m in method], known)
+        return show_plan(shared, [_plan(shared, task, model, m, by_name.get(m, {})) for m in method], known)
     watcher = Watcher()
     argv, nonce = sys.argv[1:], nonce_of(shared)
     say_budget(shared, model)
@@ -249,7 +249,7 @@ def compare(
             prompt=shared.start(),
             system=shared.system,
             budget=shared.budget,
-            settings=by_method,
+            settings=by_name,
             seeds=known,
             workers=runner,
             observe=watcher.observe,
@@ -283,7 +283,8 @@ def _say_notes(document: Mapping[str, Any], model: Any, named: bool = False) -> 
         out(f"note: {NOT_ASKED}")
 
 
-def _by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
+def settings_by_method(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the settings METHOD.FIELD=VALUE by method and field; raises UsageError for a method that is not run."""
     found: dict[str, dict[str, str]] = {}
     for name, value in assignments(settings).items():
         slug, dot, key = name.partition(".")

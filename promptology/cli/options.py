@@ -37,11 +37,11 @@ class Common:
         O(
             "--task",
             "-t",
-            metavar="FILE|FOLDER|NAME|hf:NAME|wordland:KIND",
-            help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a bundled task, hf:NAME[:CONFIG] or "
-            "hf:FOLDER for what the datasets library loads, or a task made up on the spot: "
-            "wordland:KIND[?seed=0&train=200&test=500] (`promptology zoo list` names the kinds), simulated:trap or "
-            "simulated:chain (for the simulated models of these names).",
+            metavar="FILE|FOLDER|NAME|hf:NAME|wordland:KIND|toyland:KIND",
+            help="CSV, TSV, JSON, JSONL or Parquet file, a folder of splits, a folder of images with a sub-folder for "
+            "each class, a bundled task, hf:NAME[:CONFIG] or hf:FOLDER for what the datasets library loads, or a task "
+            "made up on the spot: wordland:KIND[?seed=0&train=200&test=500] or toyland:KIND[?...] (`promptology zoo "
+            "list` names the kinds), simulated:trap or simulated:chain (for the simulated models of these names).",
         ),
     ]
     model: Annotated[
@@ -50,11 +50,14 @@ class Common:
             "--model",
             "-m",
             help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
-            'masked, encoder-decoder, encoder of transformers), "zoo:NAME" (see `promptology zoo list`), '
+            'masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), "zoo:NAME" (`promptology zoo list`), '
             '"simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
+    image: Annotated[
+        str | None, O("--image", metavar="COL", help="Input column of images: paths, or bytes in a Parquet file.")
+    ] = None
     label: Annotated[str | None, O("--label", metavar="COL", help="Label column.")] = None
     test: Annotated[
         str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")
@@ -173,6 +176,7 @@ class Common:
         task = load_task(
             self.task,
             text=self.text,
+            image=self.image,
             label=self.label,
             test=self.test,
             metric=self.metric,

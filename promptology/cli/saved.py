@@ -17,29 +17,32 @@ from promptology.cli.options import opened
 from promptology.cli.showing import Watcher, clean, out, out_json, say
 from promptology.errors import UsageError
 
-APPLY = """Apply a saved prompt to texts or to a CSV.
+APPLY = """Apply a saved prompt to texts, images or a CSV.
 
 Examples: promptology apply prompts/mine --model minilm "my card was charged twice"
 
 promptology apply prompts/mine --model openai:llama3@http://localhost:11434/v1 --input new.csv --text message
---out labelled.csv"""
+--out labelled.csv
+
+promptology apply prompts/animals IMAGES/ --model hf:FOLDER_OR_ID"""
 
 EXPORT = """Export a saved prompt for use without this library.
 
 Examples: promptology export prompts/mine --to messages
 
-promptology export prompts/mine --to peft --base gpt2 --out adapters/mine"""
+promptology export prompts/mine --to peft --base gpt2 --out adapters/mine
+
+promptology export prompts/animals --to features --model hf:FOLDER_OR_ID --out animals.safetensors"""
 
 Folder = Annotated[Path, typer.Argument(metavar="PROMPT_FOLDER", help="A saved prompt folder, or a PEFT folder.")]
-
-Row = tuple[dict[str, Any], dict[str, Any]]
-"""A row as it is written, and the values of the prompt's fields in it."""
 
 
 @app.command(help=APPLY)
 def apply(
     folder: Folder,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to apply it to.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT|IMAGE|FOLDER]...", help="What to apply it to.")
+    ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model, as in fit.")] = "",
     input: Annotated[
         Path | None, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON, JSONL or Parquet file.")
@@ -47,6 +50,7 @@ def apply(
     text: Annotated[
         str | None, typer.Option("--text", metavar="COL[,COL]", help="Input columns, in the prompt's order.")
     ] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="COL", help="Input column of images.")] = None,
     out_file: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE.csv", help="Where to write; default: standard output."),
@@ -64,7 +68,9 @@ def apply(
 ) -> None:
     """Apply a saved prompt."""
     from promptology.api import apply as run_apply
+    from promptology.cli.rows import given_rows
     from promptology.models.access import verb
+    from promptology.predict.images import confidences
     from promptology.prompts.saving import load
 
     learned = load(folder)
@@ -73,8 +79,7 @@ def apply(
         raise UsageError(f"apply needs --model; the prompt wants a model that {wanted}")
     settings = {"rpm": rpm, "workers": workers, "timeout": timeout, "key_env": key_env, "device": device}
     bound = opened(model, {**settings, "dtype": dtype})
-    fields = [f.name for f in learned.signature.fields]
-    rows = _given(input, text, texts, fields)
+    rows = given_rows(learned.signature, texts, input, text, image)
     watcher = Watcher()
     try:
         helpers = {"encoder": opened(encoder, {"device": device})} if encoder else None
@@ -90,11 +95,13 @@ def apply(
         {**_shown(row), "prediction": output, **({"missing": True} if gone else {})}
         for (row, _), output, gone in zip(rows, predictions.outputs, predictions.missing, strict=True)
     ]
+    for result, share in zip(results, confidences(learned, predictions), strict=False):
+        result["confidence"] = round(share, 4)
     if as_json:
         return out_json({"predictions": results, "cost": predictions.cost.to_json()})
     for result in results:
         result["prediction"] = _as_text(result["prediction"], learned.signature)
-    if input is None and out_file is None:
+    if input is None and out_file is None and not learned.signature.images:
         for result in results:
             out(result["prediction"])
         return
@@ -114,41 +121,6 @@ def _as_text(prediction: Any, signature: Any) -> str:
         return ""
     # An order is shown by the candidates themselves: their numbers mean nothing away from the input.
     return answer_text(prediction, signature)
-
-
-def _named(value: str, fields: list[str]) -> Row:
-    if len(fields) != 1:
-        raise UsageError(f"this prompt takes {len(fields)} fields ({', '.join(fields)}); give them with --input FILE")
-    return {fields[0]: value}, {fields[0]: value}
-
-
-def _rows(path: Path, text: str | None, fields: list[str]) -> list[Row]:
-    """Return each row of a file with the values of the prompt's fields."""
-    from promptology.data.loaders import read_rows
-
-    rows = read_rows(path)
-    columns = [c.strip() for c in text.split(",")] if text else fields
-    if len(columns) != len(fields):
-        raise UsageError(f"--text names {len(columns)} columns; the prompt takes {len(fields)}: {', '.join(fields)}")
-    there = list(dict.fromkeys(key for row in rows for key in row))
-    if lacking := [c for c in columns if c not in there]:
-        raise UsageError(f"{path}: no column {', '.join(lacking)}; there are {', '.join(there)}; name them with --text")
-    values = [{f: row.get(c) for f, c in zip(fields, columns, strict=True)} for row in rows]
-    for n, given in enumerate(values, 1):
-        for field, column in zip(fields, columns, strict=True):
-            if not isinstance(given[field], str | int | float | list):
-                what = "nothing" if given[field] is None else f"a {type(given[field]).__name__}"
-                raise UsageError(f"{path} row {n}: column {column!r} holds {what}; it must hold a text")
-    return list(zip(rows, values, strict=True))
-
-
-def _given(path: Path | None, text: str | None, texts: list[str] | None, fields: list[str]) -> list[Row]:
-    """Return the rows of a file, or of texts on the command line."""
-    if path is not None:
-        return _rows(path, text, fields)
-    if not texts:
-        raise UsageError("apply needs texts or --input FILE")
-    return [_named(text, fields) for text in texts]
 
 
 def _write(results: list[dict[str, Any]], path: Path | None) -> None:
@@ -179,7 +151,9 @@ def _is_formula(value: Any) -> bool:
 @app.command(help=EXPORT)
 def export(
     folder: Folder,
-    to: Annotated[str, typer.Option("--to", metavar="text|messages|peft", help="Form of the export.")] = "text",
+    to: Annotated[
+        str, typer.Option("--to", metavar="text|messages|peft|features", help="Form of the export.")
+    ] = "text",
     out_path: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE|FOLDER", help="Where to write; default: standard output (peft: needed)."),
@@ -190,12 +164,20 @@ def export(
     task_type: Annotated[
         str, typer.Option("--task-type", metavar="CAUSAL_LM|...", help="peft: its task type; default: by the prompt.")
     ] = "",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="features: the two-tower model that makes them.")
+    ] = "",
+    device: Annotated[str | None, typer.Option("--device", help="features: where the model runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Export a saved prompt."""
     from promptology.prompts.export import export as write
     from promptology.prompts.saving import load
 
+    if to == "features":
+        return _features(load(folder), model, device, out_path, as_json)
+    if model:
+        raise UsageError(f"export to {to} asks no model; leave out --model")
     written = write(load(folder), to, out_path, base=base, task_type=task_type)
     if isinstance(written, str):
         if as_json:
@@ -206,3 +188,16 @@ def export(
     say(f"PEFT folder written to {written.folder}")
     for note in written.notes:
         say(f"note: {note}")
+
+
+def _features(learned: Any, model: str, device: str | None, path: Path | None, as_json: bool) -> None:
+    """Write the matrix of class features."""
+    from promptology.api.exporting import export_features
+
+    if not model or path is None:
+        raise UsageError("export to features needs the model that makes them and a file: --model MODEL --out FILE")
+    written = export_features(learned, opened(model, {"device": device}), path)
+    classes = learned.signature.class_names
+    if as_json:
+        return out_json({"to": "features", "file": str(written), "classes": list(classes)})
+    say(f"features of {len(classes)} classes written to {written}")

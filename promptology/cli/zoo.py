@@ -52,11 +52,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def list_(as_json: Json = False) -> None:
     """List the models."""
     from promptology.data.generated import wordland_kinds
+    from promptology.data.toyland import KINDS
     from promptology.zoo.folders import MODELS
 
     models, kinds = [_entry(name) for name in MODELS], wordland_kinds()
     if as_json:
-        return out_json({"models": models, "tasks": [f"wordland:{kind}" for kind in kinds]})
+        return out_json(
+            {"models": models, "tasks": [*(f"wordland:{k}" for k in kinds), *(f"toyland:{k}" for k in KINDS)]}
+        )
     rows = [["model", "class", "parameters", "weights", "what it does"]]
     for e in models:
         size = ("", "") if e["parameters"] is None else (f"{e['parameters']:,}", f"{e['bytes'] / 1e6:.1f} MB")
@@ -72,6 +75,9 @@ def list_(as_json: Json = False) -> None:
     out(
         f"\ntasks  wordland:KIND[?seed=0&train=200&validation=200&test=500&unlabeled=0], KIND one of {', '.join(kinds)}"
     )
+    out("       toyland:KIND[?NAME=VALUE&...], pictures, KIND with its own parameters one of")
+    for kind, known in KINDS.items():
+        out(f"         {kind}: {', '.join(f'{name}={value}' for name, value in known.items())}")
 
 
 def _entry(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptology.data.files import Table, cell
+from promptology.data.images import Image, as_image, is_image
 from promptology.data.items import Item
 from promptology.data.targets import Reading, listed, read_candidates, read_target
 from promptology.errors import UsageError
@@ -20,18 +21,24 @@ LISTS = ("classes", "spans", "ranking", "text")
 
 
 class Columns(NamedTuple):
-    """Input columns, label column ("" where there are no labels), and what was guessed."""
+    """Input columns, label column ("" where there are no labels), what was guessed, and input columns of images."""
 
     text: tuple[str, ...]
     label: str
     notes: tuple[str, ...]
+    image: tuple[str, ...] = ()
 
 
-def choose_columns(table: Table, text: str | Sequence[str] | None, label: str | None) -> Columns:
-    """Return the columns named, or guessed where the guess is unique; raises UsageError with the columns there are."""
-    wanted = _named(table, text)
+def choose_columns(
+    table: Table, text: str | Sequence[str] | None, label: str | None, image: str | Sequence[str] | None = None
+) -> Columns:
+    """Return the columns named, or guessed where the guess is unique; raises UsageError with the columns there are.
+
+    Where images are named, no text is guessed beside them; where neither is, a column that holds images is the input.
+    """
+    wanted, pictures = _named(table, text), _named(table, image)
     there = ", ".join(table.columns)
-    for flag, names in (("--text", wanted), ("--label", (label,) if label else ())):
+    for flag, names in (("--text", wanted), ("--image", pictures), ("--label", (label,) if label else ())):
         for name in names:
             if name not in table.columns:
                 raise UsageError(f"{table.name}: no column {name!r} for {flag}; there are {there}")
@@ -39,13 +46,19 @@ def choose_columns(table: Table, text: str | Sequence[str] | None, label: str | 
     if label is None:
         label = _guess(table, LABEL_NAMES, wanted, "label", "--label COL (or an empty one for data without labels)")
         guessed.append(f"label={label}")
-    if not wanted:
+    if not wanted and not pictures:
+        held = [c for c in table.columns if table.rows and is_image(table.rows[0].get(c))]
+        pictures = (held[0],) if len(held) == 1 else ()
+        guessed[:0] = [f"image={c}" for c in pictures]
+    if not wanted and not pictures:
         left = [c for c in table.columns if c not in (label, "id")]
         wanted = (left[0],) if len(left) == 1 else (_guess(table, TEXT_NAMES, (label,), "text", "--text COL"),)
         guessed.insert(0, f"text={wanted[0]}")
-    if label in wanted:
-        raise UsageError(f"{table.name}: column {label!r} is both --text and --label; name another one for either")
-    return Columns(wanted, label, (f"columns guessed: {', '.join(guessed)}",) if guessed else ())
+    for name, flags in ((label, "--text and --label"), *((c, "--text and --image") for c in pictures)):
+        if name in wanted:
+            raise UsageError(f"{table.name}: column {name!r} is both {flags}; name another one for either")
+    notes = (f"columns guessed: {', '.join(guessed)}",) if guessed else ()
+    return Columns(wanted, label, notes, pictures)
 
 
 def _named(table: Table, text: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -73,18 +86,20 @@ def place(table: Table, line: int) -> str:
 def make_items(table: Table, columns: Columns, split: str, reading: Reading) -> list[Item]:
     """Return an item per row; raises UsageError, with the line, for missing cells and ids that appear twice."""
     labelled = columns.label != "" and split != "unlabeled"
-    needed = (*columns.text, *((columns.label,) if labelled else ()))
+    needed = (*columns.image, *columns.text, *((columns.label,) if labelled else ()))
     for name in needed:
         if name not in table.columns:
             raise UsageError(f"{table.name}: no column {name!r}; there are {', '.join(table.columns)}")
     stem = Path(table.name.partition(" [")[0]).stem
     # Two files of one name, and the lists of one JSON file, must not give items of two splits the same id.
     prefix = stem if split in ("train", stem) else f"{stem}-{split}"
+    base = Path(table.name.partition(" [")[0]).parent
     items: list[Item] = []
     seen: dict[str, int] = {}
     for row, line in zip(table.rows, table.lines, strict=True):
         where = place(table, line)
-        inputs = {
+        inputs: dict[str, Any] = {name: _image(row.get(name), name, where, base) for name in columns.image}
+        inputs |= {
             name: read_candidates(row.get(name), name, where)
             if name == reading.candidates
             else _input(row.get(name), name, where)
@@ -103,6 +118,12 @@ def make_items(table: Table, columns: Columns, split: str, reading: Reading) -> 
         rest = {k: v for k, v in row.items() if k not in (*needed, columns.label, "id")}
         items.append(Item(id, inputs, target, {**rest, "line": line}))
     return items
+
+
+def _image(value: Any, name: str, where: str, base: Path) -> Image:
+    if not is_image(value) and not isinstance(value, dict) and _absent(value):
+        raise UsageError(f"{where}: column {name!r} is empty; give an image or delete the row")
+    return as_image(value, where, base)
 
 
 def _input(value: Any, name: str, where: str) -> str:
@@ -127,7 +148,7 @@ def _label(value: Any, name: str, where: str, reading: Reading, inputs: Mapping[
 def _text(value: Any, name: str, where: str) -> str:
     if isinstance(value, bytes | bytearray | memoryview) or (isinstance(value, dict) and _bytes(value)):
         raise UsageError(
-            f"{where}: column {name!r} holds bytes (an image or a sound?), which are no text; name another"
+            f"{where}: column {name!r} holds bytes, which are no text; where they are images, name it with --image"
         )
     if isinstance(value, list | tuple | dict):
         raise UsageError(f"{where}: column {name!r} holds a {type(value).__name__}; it must hold one text or number")

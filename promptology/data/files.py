@@ -32,6 +32,14 @@ class Table(NamedTuple):
     lines: list[int]
 
 
+class Loaded(NamedTuple):
+    """Tables by split, what a user should know about them, and the names of the classes where the source has them."""
+
+    tables: dict[str, Table]
+    notes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a CSV, TSV, JSON, JSONL or Parquet file; raises UsageError where it cannot be read."""
     return read_table(path).rows

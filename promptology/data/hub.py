@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -10,23 +11,17 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from promptology.data.extras import require
-from promptology.data.files import ALIASES, HUB, SUFFIXES, Table
+from promptology.data.files import ALIASES, HUB, SUFFIXES, Loaded, Table
+from promptology.data.images import lazy
 from promptology.data.parquet import arrow_table
 from promptology.errors import UsageError
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 PATIENCE = 5.0
 """Seconds until the hub counts as out of reach."""
-
-
-class Loaded(NamedTuple):
-    """Tables by split, and what a user should know about them."""
-
-    tables: dict[str, Table]
-    notes: tuple[str, ...]
 
 
 def saved_by_datasets(folder: Path) -> bool:
@@ -156,7 +151,14 @@ def _splits(splits: Mapping[str, Any], source: str) -> Loaded:
 
 def _table(data: Any, name: str) -> Table | None:
     """Return a split as rows, numbers of classes replaced by their names; None where every label is hidden (-1)."""
-    table = arrow_table(data.with_format("arrow")[:], name)
+    pictures = [column for column, feature in data.features.items() if type(feature).__name__ == "Image"]
+    plain = [column for column in data.features if column not in pictures]
+    if not plain and pictures:
+        table = Table(name, (), [{} for _ in range(len(data))], list(range(1, len(data) + 1)))
+    else:
+        table = arrow_table(data.select_columns(plain).with_format("arrow")[:], name)
+    for column in pictures:
+        table = _with_images(table, data, column)
     for column, feature in data.features.items():
         names = _names(feature)
         if names is None:
@@ -167,6 +169,21 @@ def _table(data: Any, name: str) -> Table | None:
         for row, line in zip(table.rows, table.lines, strict=True):
             row[column] = _named(row[column], names, f"{name} row {line}: column {column!r}")
     return table
+
+
+def _with_images(table: Table, data: Any, column: str) -> Table:
+    """Return rows with images of a column, each read from the data set's own files when it is looked at."""
+    held = data.select_columns([column]).with_format(None)
+    held = held.cast_column(column, require("datasets", "data", table.name).Image(decode=False))
+
+    for n, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
+        row[column] = lazy(functools.partial(_encoded, held, column, n), f"{table.name} row {line}")
+    return table._replace(columns=tuple(c for c in data.features if c in table.columns or c == column))
+
+
+def _encoded(held: Any, column: str, n: int) -> Any:
+    cell = held[n][column]
+    return Path(cell["path"]).read_bytes() if cell["bytes"] is None else cell["bytes"]
 
 
 def _names(feature: Any) -> list[str] | None:

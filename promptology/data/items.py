@@ -142,6 +142,11 @@ class Signature:
         return tuple(c.name for c in self.classes)
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the fields that hold images."""
+        return tuple(f.name for f in self.fields if f.kind == "image")
+
+    @property
     def candidates(self) -> str:
         """Name of the field that holds a ranking's candidates; empty where there is none."""
         return next((f.name for f in self.fields if f.kind == "list"), "")
@@ -184,7 +189,12 @@ class Signature:
             raise UsageError(f"not a signature: {error!r} in {str(doc)[:80]}") from None
 
 
+def identity(value: Any) -> str:
+    """Return what tells a value that JSON does not know from another: its digest where it has one, as an image has."""
+    return str(getattr(value, "digest", value))
+
+
 def digest(value: Any) -> str:
     """Short stable hash (16 hexadecimal digits) of a JSON-like value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=identity)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

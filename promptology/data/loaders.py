@@ -8,19 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptology.data.columns import choose_columns, make_items
-from promptology.data.files import ALIASES, HUB, SUFFIXES, Table, read_rows, read_splits, read_table, table_of
+from promptology.data.columns import Columns, choose_columns, make_items
+from promptology.data.files import ALIASES, HUB, SUFFIXES, Loaded, Table, read_rows, read_splits, read_table, table_of
+from promptology.data.folders import OF_IMAGES, holds_images, read_folder
 from promptology.data.generated import WORDLAND, wordland_task
+from promptology.data.images import is_image
 from promptology.data.items import ClassLabel, Field, Item, Signature
 from promptology.data.parcels import SIMULATED, parcels_task
 from promptology.data.signatures import make_signature, read_kind
 from promptology.data.splits import DEFAULT_SHARES, hold_out
 from promptology.data.task import SPLITS, Task
+from promptology.data.toyland import TOYLAND, toyland_task
 from promptology.errors import UsageError
 
 __all__ = ["bundled_tasks", "load_task", "read_rows"]
 
 BUNDLED = Path(__file__).parent / "bundled"
+MADE_UP = {WORDLAND: wordland_task, TOYLAND: toyland_task, SIMULATED: parcels_task}
+"""Tasks made up on the spot, by how their names begin."""
 
 
 def bundled_tasks() -> tuple[str, ...]:
@@ -32,6 +37,7 @@ def load_task(
     source: Any,
     *,
     text: str | Sequence[str] | None = None,
+    image: str | Sequence[str] | None = None,
     label: str | None = None,
     test: Any = None,
     validation: Any = None,
@@ -46,11 +52,12 @@ def load_task(
 ) -> Task:
     """Load a task.
 
-    `source`: a CSV, TSV, JSON, JSONL or Parquet file; a folder with train, validation, test, unlabeled files;
-    "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" for what the `datasets` library loads; a bundled name; "wordland:KIND"
-    or "simulated:WORLD", made up on the spot (parameters: `promptology.data.generated.wordland_task` and
-    `promptology.data.parcels.parcels_task`); or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a
-    mapping of splits to rows. `text`: input columns; `label`: label column, ""
+    `source`: a CSV, TSV, JSON, JSONL or Parquet file; a folder with train, validation, test, unlabeled files; a folder
+    of images with a sub-folder for each class (`promptology.data.folders.read_folder`); "hf:NAME", "hf:NAME:CONFIG" or
+    "hf:FOLDER" for what the `datasets` library loads; a bundled name; "wordland:KIND", "toyland:KIND" or
+    "simulated:WORLD", made up on the spot (parameters: `wordland_task`, `toyland_task` and `parcels_task` in
+    `promptology.data`); or rows (mappings, (input, label) pairs, items, a pandas DataFrame), or a mapping of splits to
+    rows. `text`: input columns; `image`: input columns of images, as paths, bytes or pixels; `label`: label column, ""
     for data without labels. Columns not named are guessed only where the guess is unique,
     and told in `task.notes`. `output`: what a label is, where the labels leave it open: class (by default, labels that
     repeat), classes (several apply: lists, or texts with ; | or ,), text (a list: several right answers), spans (texts
@@ -61,32 +68,43 @@ def load_task(
     more = {"test": test, "validation": validation, "unlabeled": unlabeled}
     found = _tables(source, more)
     if found is None:
-        given = {"text": text, "label": label, **more, "output": output, "classes": classes}
+        given = {"text": text, "image": image, "label": label, **more, "output": output, "classes": classes}
         task = _ready_made(str(source), given, name, metric)
         return task.with_prompt(instruction or None, system or None) if instruction or system else task
-    tables, notes = found
-    main = tables["train"]
+    main = found.tables["train"]
+    if found.classes or main.columns == OF_IMAGES:  # a folder of images, which says itself what it holds
+        image, label = image or "image", ("label" if found.classes else "") if label is None else label
+        classes, output = classes or found.classes or None, output or ("class" if found.classes else None)
     if isinstance(source, Sequence) and all(isinstance(row, Item) for row in source):
         # Items say themselves what is input and what is label.
         text = tuple(source[0].inputs) if text is None else text
         label = ("label" if "label" in main.columns else "") if label is None else label
-    columns = choose_columns(main, text, label)
-    reading = read_kind(tables, columns, output, classes)
-    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
-    signature = make_signature(rows, columns, tables, reading, classes, instruction, system)
+    columns = choose_columns(main, text, label, image)
+    rows, signature, said = _read(found.tables, columns, output, classes, instruction, system)
     if not columns.label:
         rows = _without_labels(rows, split_seed)
     return Task(
-        rows["train"],
-        rows.get("validation"),
-        rows.get("test"),
-        rows.get("unlabeled", []),
+        **rows,  # type: ignore[arg-type]
         signature=signature,
         metric=metric,
         name=name or _name(source),
         split_seed=split_seed,
-        notes=(*notes, *columns.notes, *reading.notes, *_leaks(rows)),
+        notes=(*found.notes, *columns.notes, *said, *_leaks(rows)),
     )
+
+
+def _read(
+    tables: Mapping[str, Table],
+    columns: Columns,
+    output: str | None,
+    classes: Sequence[str | ClassLabel] | None,
+    instruction: str,
+    system: str,
+) -> tuple[dict[str, list[Item]], Signature, tuple[str, ...]]:
+    """Return the items of each split, the signature, and what was found out about the labels."""
+    reading = read_kind(tables, columns, output, classes)
+    rows = {split: make_items(table, columns, split, reading) for split, table in tables.items()}
+    return rows, make_signature(rows, columns, tables, reading, classes, instruction, system), reading.notes
 
 
 def _without_labels(rows: dict[str, list[Item]], seed: int) -> dict[str, list[Item]]:
@@ -104,27 +122,28 @@ def _name(source: Any) -> str:
     return Path(source).stem if isinstance(source, str | Path) else "task"
 
 
-def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tuple[str, ...]] | None:
-    """Return a table per split, and notes; None where it is the name of a bundled or made-up task."""
+def _tables(source: Any, more: Mapping[str, Any]) -> Loaded | None:
+    """Return a table per split; None where it is the name of a bundled or made-up task."""
     extra = {split: _table(given, split) for split, given in more.items() if given is not None}
     if isinstance(source, Mapping):
         _check_splits(source, "the mapping given as task")
-        return {**{split: _table(rows, split) for split, rows in source.items()}, **extra}, ()
+        return Loaded({**{split: _table(rows, split) for split, rows in source.items()}, **extra}, ())
     if not isinstance(source, str | Path):
-        return {"train": _table(source, "train"), **extra}, ()
+        return Loaded({"train": _table(source, "train"), **extra}, ())
     path = Path(source)
     if str(source).startswith(HUB) or path.is_dir():
         from promptology.data.hub import load_hub, saved_by_datasets
 
         if not path.is_dir() or saved_by_datasets(path):
             loaded = load_hub(str(source))
-            return {**loaded.tables, **extra}, loaded.notes
-        return {**_folder(path), **extra}, ()
+        else:
+            loaded = read_folder(path) if holds_images(path) else Loaded(_folder(path), ())
+        return loaded._replace(tables={**loaded.tables, **extra})
     if path.is_file():
         splits = read_splits(path)
         _check_splits(splits or ["train"], str(path))
-        return {**(splits or {"train": read_table(path)}), **extra}, ()
-    if str(source) in bundled_tasks() or str(source).startswith((WORDLAND, SIMULATED)):
+        return Loaded({**(splits or {"train": read_table(path)}), **extra}, ())
+    if str(source) in bundled_tasks() or str(source).startswith(tuple(MADE_UP)):
         return None
     if path.suffix or len(path.parts) > 1:
         raise _no_file(path, "task")
@@ -132,8 +151,8 @@ def _tables(source: Any, more: Mapping[str, Any]) -> tuple[dict[str, Table], tup
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(bundled_tasks())
     raise UsageError(
-        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND, simulated:WORLD or a "
-        f"bundled task ({there})"
+        f"unknown task {str(source)!r}: {hint}give a file, a folder, hf:NAME, wordland:KIND, toyland:KIND, "
+        f"simulated:WORLD or a bundled task ({there})"
     )
 
 
@@ -174,6 +193,8 @@ def _folder(path: Path) -> dict[str, Table]:
 def _table(given: Any, split: str) -> Table:
     if isinstance(given, str | Path):
         path = Path(given)
+        if path.is_dir() and holds_images(path):
+            return read_folder(path).tables["train"]
         if not path.is_file():
             raise _no_file(path, split)
         return read_table(path)
@@ -198,7 +219,10 @@ def _row(row: Any) -> Any:
     if isinstance(row, Item):
         return {"id": row.id, **row.inputs, **({"label": row.target} if row.labelled else {})}
     if isinstance(row, tuple) and len(row) == 2:
-        return {**(row[0] if isinstance(row[0], Mapping) else {"text": row[0]}), "label": row[1]}
+        inputs = {"image" if is_image(row[0]) else "text": row[0]}
+        return {**(row[0] if isinstance(row[0], Mapping) and not is_image(row[0]) else inputs), "label": row[1]}
+    if is_image(row):
+        return {"image": row}
     return {"text": row} if isinstance(row, str) else row
 
 
@@ -216,8 +240,7 @@ def _ready_made(source: str, given: Mapping[str, Any], name: str | None, metric:
     """Return a bundled or made-up task; raises UsageError where something is given that it brings itself."""
     if extra := [key for key, value in given.items() if value is not None]:
         raise UsageError(f"task {source!r} brings its own columns, classes and splits; leave out {', '.join(extra)}")
-    made_up = {WORDLAND: wordland_task, SIMULATED: parcels_task}
-    make = next((make for mark, make in made_up.items() if source.startswith(mark)), _bundled)
+    make = next((make for mark, make in MADE_UP.items() if source.startswith(mark)), _bundled)
     return make(source, name, metric)
 
 

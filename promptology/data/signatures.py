@@ -136,7 +136,10 @@ def make_signature(
     system: str,
 ) -> Signature:
     """Return the signature of items that were read; raises UsageError for labels that are none of the classes."""
-    fields = tuple(Field(c, "list" if c == reading.candidates else "text") for c in columns.text)
+    fields = (
+        *(Field(c, "image") for c in columns.image),
+        *(Field(c, "list" if c == reading.candidates else "text") for c in columns.text),
+    )
     known = [i for split in ("train", "validation") for i in rows.get(split, []) if i.labelled]
     names = sorted({name for i in known for name in _of(i.target)})
     repeated = bool(names) and looks_like_classes(names, len(known))

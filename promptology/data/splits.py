@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.data.items import Item
+from promptology.data.items import Item, identity
 from promptology.data.targets import listed
 from promptology.errors import UsageError
 
@@ -161,7 +161,7 @@ def _strata(items: Sequence[Item]) -> list[Groups]:
     """
     groups: dict[str, list[int]] = {}
     for i, item in enumerate(items):
-        groups.setdefault(json.dumps(dict(item.inputs), sort_keys=True, default=str), []).append(i)
+        groups.setdefault(json.dumps(dict(item.inputs), sort_keys=True, default=identity), []).append(i)
     labels = strata_keys(items)
     named = [label for label in labels if label is not None]
     free_text = len(set(named)) * 2 > len(named)

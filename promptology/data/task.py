@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptology.data.files import cell
+from promptology.data.images import Image, as_image, is_image
 from promptology.data.items import SEALED, ClassLabel, Field, Item, Signature, digest
 from promptology.data.metrics import as_metric, default_metric, must_fit
 from promptology.data.scoring import Metric
@@ -90,6 +92,38 @@ class Task:
         must_fit(changed, self.signature)
         return self._with(metric=changed)
 
+    def with_items(self, train: Sequence[Item], validation: Sequence[Item], notes: Sequence[str] = ()) -> Task:
+        """Return the same task with other training and validation items; the test split and its seal stay."""
+        return self._with(train=tuple(train), validation=tuple(validation), notes=(*self.notes, *notes), _digest=[])
+
+    def among(self, classes: Sequence[str], name: str = "") -> Task:
+        """Return the task of some of the classes: items of other classes are left out, the seal of the rest stays.
+
+        `name` is put behind the task's. Raises UsageError for a class that is not there, or fewer than two.
+        """
+        known = {c.name: c for c in self.signature.classes}
+        if unknown := [c for c in classes if c not in known]:
+            raise UsageError(f"task {self.name!r} has no class {unknown[0]!r}")
+        wanted = {*classes}
+
+        def kept(items: Iterable[Item]) -> tuple[Item, ...]:
+            return tuple(i for i in items if not i.labelled or i._target in wanted)
+
+        sealed = kept(self._sealed)
+        ids = {i.id for i in sealed}
+        found = self._with(
+            signature=replace(self.signature, classes=tuple(c for c in self.signature.classes if c.name in wanted)),
+            train=kept(self.train),
+            validation=kept(self.validation),
+            test=tuple(i for i in self.test if i.id in ids),
+            _sealed=sealed,
+            _digest=[],
+            name=f"{self.name} {name}".strip(),
+        )
+        if len(wanted) < 2:
+            raise UsageError(f"task {found.name!r}: a classification task needs at least two classes")
+        return found
+
     def _with(self, **changes: Any) -> Task:
         other = object.__new__(Task)
         other.__dict__.update(self.__dict__)
@@ -132,7 +166,13 @@ class Task:
 
 
 def _items(rows: Iterable[Row], split: str, label: str) -> list[Item]:
-    return [_item(row, f"{split}-{n}", label) for n, row in enumerate(rows)]
+    return [_pictured(_item(row, f"{split}-{n}", label)) for n, row in enumerate(rows)]
+
+
+def _pictured(item: Item) -> Item:
+    """Return an item whose bytes, pixels and pillow images are images that are known by their content."""
+    raw = {k: as_image(v, item.id) for k, v in item.inputs.items() if is_image(v) and not isinstance(v, Image)}
+    return Item(item.id, {**item.inputs, **raw}, item._target, item.meta) if raw else item
 
 
 def _item(row: Row, id: str, label: str) -> Item:
@@ -206,6 +246,8 @@ def _infer_signature(
 
 
 def _field(name: str, value: Any) -> Field:
+    if is_image(value):
+        return Field(name, "image")
     return Field(name, "text" if listed(value) is None else "list")
 
 
@@ -226,6 +268,9 @@ def _settled(item: Item, signature: Signature, split: str) -> Item:
     inputs = item.inputs
     if name and name in inputs:
         inputs = {**inputs, name: read_candidates(inputs[name], name, where)}
+        item = Item(item.id, inputs, item._target, item.meta)
+    if raw := [field for field in signature.images if not isinstance(inputs.get(field, ""), Image)]:
+        inputs = {**inputs, **{field: as_image(inputs.get(field, ""), where) for field in raw}}
         item = Item(item.id, inputs, item._target, item.meta)
     if not item.labelled:
         return item

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.data.images import Image
 from promptology.data.items import Item
 from promptology.data.judging import Graded
 from promptology.data.scoring import Metric
@@ -218,5 +219,5 @@ def _input(item: Item) -> str:
 
 
 def _field(value: Any) -> str:
-    plain = isinstance(value, str | int | float | list | tuple)
+    plain = isinstance(value, str | int | float | list | tuple | Image)  # of an image its name
     return _answer(value) if plain else f"({type(value).__name__})"

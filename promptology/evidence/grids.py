@@ -144,11 +144,11 @@ def harmonic_mean(tasks: Mapping[str, Task], cells: Mapping[str, Cell]) -> Figur
         task = tasks[task_name]
         rng = np.random.default_rng([int(task.items_fingerprint(), 16), 1])
         parts.append((cell.score.value, draws_of(task.metric, [cell.measured], rng)[:, 0]))
-    value = float(_harmonic(np.array([[value for value, _ in parts]]))[0])
-    return figure_of(name, value, _harmonic(np.stack([draws for _, draws in parts], axis=1)))
+    value = float(harmonic(np.array([[value for value, _ in parts]]))[0])
+    return figure_of(name, value, harmonic(np.stack([draws for _, draws in parts], axis=1)))
 
 
-def _harmonic(scores: Array) -> Array:
+def harmonic(scores: Array) -> Array:
     """Return the harmonic mean of each row; not a number where a resample's score is negative."""
     with np.errstate(divide="ignore", invalid="ignore"):
         means = scores.shape[1] / (1.0 / scores).sum(axis=1)

@@ -19,7 +19,7 @@ from promptology.evidence.leaks import Leak, leak_of
 from promptology.evidence.luck import Selection, selection
 from promptology.evidence.measuring import Measured, measure, part_of
 from promptology.evidence.protocols import Evidence, choosing_items, has_scores
-from promptology.models.access import Outcome, Request, State
+from promptology.models.access import Asked, Outcome, Request
 from promptology.predict import Predictions, Predictor, bind
 from promptology.predict.judging import Referee, referee
 from promptology.predict.predictor import OneShot
@@ -108,7 +108,7 @@ class Again(OneShot):
         """Return the requests of the first, with the next sample."""
         return [replace(r, sample=r.sample + 1) for r in self._first.requests(items)]
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the texts of the first."""
         return self._first.texts(items)
 

@@ -95,7 +95,7 @@ def leak_of(task: Task, found: Learned, start: Learned | None, n: int = RUN) -> 
     names = {w for name in task.signature.class_names for w in words_of(name).words}
     wanted = grams(own.words, n).difference(*(grams(words_of(k).words, n) for k in known))
     wanted = {g for g in wanted if not names.issuperset(g)}
-    if not text or text == known[0]:
+    if not text or text == known[0] or task.signature.images:
         return None
     items, longest, examples = _search(task, [*task.train, *task.validation, *task.unlabeled], wanted, n)
     test, longest_test, more = _search(task, task.test, wanted, n)

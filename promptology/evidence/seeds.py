@@ -79,6 +79,21 @@ def pool(results: Sequence[Result], metric: Metric, rng: np.random.Generator) ->
     )
 
 
+def pooled_score(measured: Sequence[Measured], metric: Metric, rng: np.random.Generator) -> Interval:
+    """Return the mean score over seeds, of items that all of them answered, with an interval over seeds and items."""
+    ids = set.intersection(*({*m.ids} for m in measured))
+    found = [m.only(ids) for m in measured]
+    if len(found) < 2 or not ids:
+        return bootstrap_interval(metric, found[0].outputs, found[0].targets, rng)
+    figures = np.array([primary(metric, m.outputs, m.targets) for m in found])
+
+    def over_items(rows: NDArray[np.int64]) -> Array:
+        return np.stack([resample(metric, m.outputs, m.targets, rows) for m in found], axis=1)
+
+    draws = over_resamples(over_items, len(ids), rng, RESAMPLES)
+    return _score(metric, found, figures, draws[~np.isnan(draws).any(axis=1)], rng)
+
+
 def _common(results: Sequence[Result]) -> tuple[list[Measured], list[Measured]]:
     """Return found and start per measured seed, on the items that all of them share."""
     pairs: list[tuple[Measured, Measured]] = []

@@ -120,6 +120,45 @@ def lora(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module
     return Lora(A, B, float(options.get("alpha", A.shape[0])) / A.shape[0])
 
 
+class MetaNet(nn.Module):
+    """A context for each image: every vector of it is moved by a small network of the image (arXiv:2203.05557).
+
+    `down`: (bottleneck, features), `up`: (text width, bottleneck), with their biases.
+    """
+
+    def __init__(self, down: Tensor, down_bias: Tensor, up: Tensor, up_bias: Tensor) -> None:
+        super().__init__()
+        self.down, self.down_bias = nn.Parameter(down), nn.Parameter(down_bias)
+        self.up, self.up_bias = nn.Parameter(up), nn.Parameter(up_bias)
+
+    def forward(self, context: Tensor, images: Tensor) -> Tensor:
+        """Return contexts (images, 1, M, d) of one context (M, d) and the unit vectors of images (images, features)."""
+        inner = nn.functional.linear(images.to(self.down.dtype), self.down, self.down_bias).relu()
+        moved = nn.functional.linear(inner, self.up, self.up_bias)
+        return (context + moved[:, None]).unsqueeze(1)
+
+
+@module("meta-net")
+def meta_net(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Make a network that moves a context by the image; no options."""
+    names = ("down", "down_bias", "up", "up_bias")
+    if absent := [name for name in names if name not in tensors]:
+        raise ArtifactError(f"module 'meta-net' lacks its tensor {absent[0]!r}")
+    down, down_bias, up, up_bias = (tensors[name].to(torch.float32) for name in names)
+    if (
+        down.dim() != 2
+        or up.dim() != 2
+        or len(down) != up.shape[1]
+        or (len(down_bias), len(up_bias))
+        != (
+            len(down),
+            len(up),
+        )
+    ):
+        raise ArtifactError("module 'meta-net': its tensors have no bottleneck in common")
+    return MetaNet(down, down_bias, up, up_bias)
+
+
 def _two(tensors: Mapping[str, Tensor], first: str, second: str, name: str) -> tuple[Tensor, Tensor]:
     try:
         A, B = tensors[first], tensors[second]

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.data.images import Pictured
+
 Vectors = NDArray[np.float32]
 Message = tuple[str, str]
 """(role, content) with role one of system, user, assistant."""
@@ -26,11 +28,26 @@ class Injected:
     fillings: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
+class Shown(NamedTuple):
+    """An image whose vector is asked for, whole or as a view of it, under learned parts if any.
+
+    With `texts` its cosine with each of them is asked for instead: what is learned may depend on the image.
+    """
+
+    image: Pictured
+    injected: Injected | None = None
+    texts: tuple[str, ...] = ()
+
+
 class State(NamedTuple):
     """A text whose pooled hidden state is asked for, as it is (not of unit length), under learned parts if any."""
 
     text: str
     injected: Injected | None = None
+
+
+Asked = str | State | Shown
+"""What can be asked of a model as a vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,32 @@ class Trainable(Protocol):
 
 
 @runtime_checkable
+class TwoTower(Protocol):
+    """A frozen torch model in this process with a tower for images and one for texts, whose vectors lie in one space.
+
+    Whoever may look inside its towers may also ask it in every other way that it offers.
+    """
+
+    name: str
+
+    def towers(self) -> Any:
+        """Return the loaded towers with tokenizer and preprocessing, a `promptology.models.local.Towers`."""
+        ...
+
+    def text_features(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of texts, float32, shape (len(texts), d), under learned parts where given."""
+        ...
+
+    def image_features(self, images: Sequence[Any], injected: Injected | None = None) -> Vectors:
+        """Return unit vectors of images, float32, shape (len(images), d), under learned parts where given."""
+        ...
+
+    def cosines(self, images: Sequence[Any], texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return the cosine of each image with each text, float32, under learned parts that may depend on the image."""
+        ...
+
+
+@runtime_checkable
 class Edits(Protocol):
     """A person, real or simulated, who makes a draft into what is wanted."""
 
@@ -208,6 +251,7 @@ PROTOCOLS: dict[str, type] = {
     "embeds": Embeds,
     "differentiable": Differentiable,
     "trainable": Trainable,
+    "two-tower": TwoTower,
     "edits": Edits,
     "chooses": Chooses,
     "answers": Answers,
@@ -221,4 +265,6 @@ def offers(model: object) -> tuple[str, ...]:
 
 def verb(access: str) -> str:
     """Return an access as it stands behind "a model that": generates, but is differentiable."""
+    if access == "two-tower":
+        return "has two towers"
     return f"is {access}" if access in ("differentiable", "trainable") else access

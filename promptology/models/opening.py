@@ -24,13 +24,13 @@ def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
 
     `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
     "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
-    "hf:FOLDER_OR_ID" (any transformers model: causal, masked, encoder-decoder, encoder; options `device`, `dtype`,
-    `bits`, `chat`, `trust_code`, see `promptology.models.local.LocalModel`); "zoo:NAME" (a small model that comes with
-    this package, opened as those of "hf:" are; `promptology zoo list` names them); "simulated:WORLD" (a simulated chat
-    model); a transformers model that is loaded already, with its `tokenizer`; a callable `fn(prompt) -> str`
-    (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) -> array`); or an object that already offers a
-    protocol; "KIND:REST" where an installed package adds KIND (see `promptology.plugins`). Raises UsageError for
-    anything else.
+    "hf:FOLDER_OR_ID" (any transformers model: causal, masked, encoder-decoder, encoder, CLIP, SigLIP; options `device`,
+    `dtype`, `bits`, `chat`, `trust_code`, see `promptology.models.local.opened.Opened`); "zoo:NAME" (a small model that
+    comes with this package, opened as those of "hf:" are; `promptology zoo list` names them); "simulated:WORLD" (a
+    simulated chat model); a transformers model that is loaded already, with its `tokenizer` (a CLIP or SigLIP with its
+    processor); a callable `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) ->
+    array`); or an object that already offers a protocol; "KIND:REST" where an installed package adds KIND (see
+    `promptology.plugins`). Raises UsageError for anything else.
     """
     if isinstance(source, str):
         if tokenizer is not None:

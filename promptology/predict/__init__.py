@@ -3,7 +3,7 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, heads, likelihood, recalling, vectors  # isort: skip
+from promptology.predict import answers, heads, images, likelihood, recalling, vectors  # isort: skip
 
 __all__ = [
     "Predictions",
@@ -11,6 +11,7 @@ __all__ = [
     "answers",
     "bind",
     "heads",
+    "images",
     "joined",
     "likelihood",
     "predict_many",

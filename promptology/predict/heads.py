@@ -1,4 +1,4 @@
-"""Readout `head`: a trained linear head on the pooled state of a text."""
+"""Readout `head`: a trained linear head on the pooled state of a text, or on the vector of an image."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from numpy.typing import NDArray
 
 from promptology.data.items import Item
 from promptology.errors import ArtifactError
-from promptology.models.access import State, Vectors
+from promptology.models.access import Asked, State, Vectors
+from promptology.predict.images import ImagePredictor
 from promptology.predict.predictor import readout
-from promptology.predict.vectors import VectorPredictor
 
 
 @readout("head")
-class Head(VectorPredictor):
-    """Class scores W h + b of a text's vector h.
+class Head(ImagePredictor):
+    """Class scores W h + b of the vector h of a text or an image.
 
     Arrays: `weight`, float32, shape (classes, width), and `bias`, shape (classes,), or none. Options: `classes`, the
     names that the rows stand for; `input_template`; `features`: "state" (the pooled hidden state, under the learned
-    parts inside the model) or "embed" (the unit vector, for models that only embed); `thresholds`: per class, the
+    parts inside the model), "embed" (the unit vector, for models that only embed) or "image" (the image's unit vector);
+    `thresholds`: per class, the
     score above which it applies where several may (default 0: a probability above one half, PTEC arXiv:2309.12075).
     """
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the inputs as the head reads them."""
+        features = self.learned.readout.options.get("features", "state")
+        if features == "image":
+            return self.shown(items)
         texts = self._inputs(items)
-        if self.learned.readout.options.get("features", "state") == "embed":
+        if features == "embed":
             return texts
         return [State(text, self.injected) for text in texts]
 
@@ -47,7 +51,7 @@ class Head(VectorPredictor):
         absent = [name for name in self.signature.class_names if name not in known]
         if absent:
             raise ArtifactError(
-                f"readout head was trained for the classes {', '.join(known)}; it has none for {', '.join(absent)}"
+                f"readout head was trained for the classes {_some(known)}; it has none for {_some(absent)}"
             )
         scores = vectors @ weight.T + arrays.get("bias", np.zeros(len(known), np.float32))
         columns = [known.index(name) for name in self.signature.class_names]
@@ -57,3 +61,8 @@ class Head(VectorPredictor):
         thresholds = self.learned.readout.options.get("thresholds") or {}
         limits = np.array([float(thresholds.get(name, 0.0)) for name in self.signature.class_names], np.float32)
         return np.asarray(scores > limits)
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """Return names in a row, the first few of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,16 +9,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from promptology.data.images import Image, is_image
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Outcome, Request, State, verb
+from promptology.models.access import Asked, Outcome, Request, Shown, verb
 from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle, unmetered
 
-Inputs = Item | Mapping[str, Any] | str
+Inputs = Item | Mapping[str, Any] | str | Image
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Predictor(Protocol):
         """Return what must be generated for these items; empty for readouts that generate nothing."""
         ...
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the texts that must be embedded for these items; empty for readouts that embed nothing."""
         ...
 
@@ -120,7 +121,7 @@ class OneShot:
         """Return no requests."""
         return []
 
-    def texts(self, items: Sequence[Item]) -> Sequence[str | State]:
+    def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return no texts."""
         return []
 
@@ -134,15 +135,17 @@ class OneShot:
 
 
 def as_items(inputs: Sequence[Inputs], signature: Signature) -> list[Item]:
-    """Return items from what a caller has; a plain string fills a single-field signature."""
+    """Return items from what a caller has; a plain string or an image fills a single-field signature."""
     if isinstance(inputs, str):  # a text is a sequence too
         raise UsageError("predict takes a list of inputs; put the one text in a list")
     names = [f.name for f in signature.fields]
     items: list[Item] = []
     for n, one in enumerate(inputs):
-        if isinstance(one, str):
+        if isinstance(one, str | Image) or is_image(one):
             if len(names) != 1:
-                raise UsageError(f"input {n} is one text, and the prompt takes {len(names)} fields: {', '.join(names)}")
+                raise UsageError(
+                    f"input {n} is one value, and the prompt takes {len(names)} fields: {', '.join(names)}"
+                )
             one = {names[0]: one}
         item = one if isinstance(one, Item) else Item(str(n), one)
         lacking = [name for name in names if name not in item.inputs]
@@ -203,8 +206,9 @@ def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list
     for members in by_handle.values():
         handle = predictors[members[0]].handle
         texts = [text for n in members for text in predictors[n].texts(items)]
-        if texts:
-            handle.embed(texts)
+        # Images beside texts have as many numbers as there are texts, and are asked for apart.
+        for beside in sorted({_beside(text) for text in texts}):
+            handle.embed([text for text in texts if _beside(text) == beside])
         for n in members:
             predictors[n].prepare(items)
         batches = [predictors[n].requests(items) for n in members]
@@ -215,3 +219,7 @@ def predict_many(predictors: Sequence[Predictor], items: Sequence[Item]) -> list
             results[n] = predictors[n].read(items, outcomes[at : at + len(batch)])
             at += len(batch)
     return [r for r in results if r is not None]
+
+
+def _beside(asked: Asked) -> int:
+    return len(asked.texts) if isinstance(asked, Shown) else 0

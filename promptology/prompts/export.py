@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from promptology.errors import UsageError
+from promptology.models.access import verb
 from promptology.prompts.injected import INSIDE
 from promptology.prompts.learned import Learned, show_inside
 from promptology.prompts.memory import Memory
@@ -38,7 +39,7 @@ def _rendered(learned: Learned, target: str) -> tuple[tuple[str, str], ...]:
     if learned.roles.get("model") not in ("generates", "differentiable"):
         raise UsageError(
             f"export to {target} needs a prompt for a model that generates; this one needs a model that "
-            f"{learned.roles.get('model')} ({learned.readout.type}), so apply it with `promptology apply`"
+            f"{verb(learned.roles.get('model', ''))} ({learned.readout.type}), so apply it with `promptology apply`"
         )
     blanks = {f.name: "{" + f.name + "}" for f in learned.signature.fields}
     return messages(learned, blanks, learned.signature)

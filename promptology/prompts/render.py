@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from promptology.data.items import ClassLabel, Signature
+from promptology.errors import AccessError
 from promptology.models.access import Message
 from promptology.prompts.learned import Demonstrations, Example, Learned, Readout, Text
 from promptology.prompts.outputs import answer_form
@@ -60,7 +61,12 @@ def input_text(inputs: Mapping[str, Any], signature: Signature) -> str:
 
 
 def field_texts(inputs: Mapping[str, Any], signature: Signature) -> dict[str, str]:
-    """Return the fields of an input as texts; a list is one numbered line per entry, whatever an entry contains."""
+    """Return the fields of an input as texts; a list is one numbered line per entry, whatever an entry contains.
+
+    Raises AccessError for a field that holds an image, which no text can stand for.
+    """
+    if signature.images:
+        raise AccessError(f"field {signature.images[0]!r} holds an image, and here only texts are read")
     return {f.name: numbered(inputs[f.name]) if f.kind == "list" else str(inputs[f.name]) for f in signature.fields}
 
 

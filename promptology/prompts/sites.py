@@ -18,7 +18,7 @@ from promptology.injection.sites import Site
 from promptology.prompts.arrays import Array, Tensors, fingerprint, fixed, fixed_all, shape_text, unaltered
 from promptology.prompts.learned import Summary, kind
 
-MODULES = ("offsets", "lora")
+MODULES = ("offsets", "lora", "meta-net")
 """Types of modules that ship; their code and that of others stands in the registry `promptology.injection.modules`."""
 _PAIR = (4, "2 x length x heads x width of a head")
 SHAPES = {
@@ -27,6 +27,7 @@ SHAPES = {
     "last_position": (1, "width"),
     "key_value": _PAIR,
     "cross_key_value": _PAIR,
+    "context": (2, "length x width, or texts x length x width"),
 }
 """Sites that take a tensor: how many dimensions it has, and which."""
 _TAKES = {"weight": "weights of type full", "linear": "weights of type lora"}
@@ -56,10 +57,11 @@ class AddedTokens(NamedTuple):
 class SiteTensors:
     """Vectors at a site of a frozen model.
 
-    `values`: float32 or float16. At `input` (virtual tokens) and `layer[i]` (what takes their place there) the shape is
-    (length, width), at `key_value[i]` and `cross_key_value[i]` (2, length, key/value heads, width of a head) with keys
-    first, as they enter the cache, at `last_position[i]` (width,). `role` names the model that they enter. `tokens` are
-    words added to the vocabulary. Raises ArtifactError for another shape, NaN or an unknown site.
+    `values`: float32 or float16. At `input` (virtual tokens) and `layer[i]` (what takes their place there) the
+    shape is (length, width), at `context[i]` (length, width) for all texts or images, or (texts, length, width), at
+    `key_value[i]` and `cross_key_value[i]` (2, length, key/value heads, width of a head) with keys first, as they
+    enter the cache, at `last_position[i]` (width,). `role` names the model that they enter. `tokens` are words
+    added to the vocabulary. Raises ArtifactError for another shape, NaN or an unknown site.
     """
 
     kind: ClassVar[str]
@@ -74,7 +76,8 @@ class SiteTensors:
         if place not in SHAPES:
             raise ArtifactError(f"no tensor can stand at {self.site}: it takes {_TAKES.get(place, 'a module')}")
         dimensions, words = SHAPES[place]
-        if values.ndim != dimensions or (dimensions == 4 and values.shape[0] != 2):
+        more = place == "context" and values.ndim == 3
+        if (values.ndim != dimensions and not more) or (dimensions == 4 and values.shape[0] != 2):
             raise ArtifactError(f"the tensor at {self.site} has shape {shape_text(values)}; it must be {words}")
         object.__setattr__(self, "values", values)
         if self.tokens is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from promptology.data.items import Signature
 from promptology.errors import AccessError, UsageError
+from promptology.models.access import verb
 from promptology.prompts.learned import Learned, Readout, Text
 from promptology.prompts.render import placeholders
 
@@ -18,7 +19,9 @@ default "none" takes the probability of the whole name; "bytes" divides its loga
 names of very different lengths, and needs no tokenizer as their division by tokens does.
 """
 NORMALISE = ("none", "bytes")
-STARTS = ("answer", "label-likelihood", "nearest-label")
+STARTS = ("answer", "label-likelihood", "nearest-label", "class-features")
+PHOTO = "a photo of a {label}."
+"""How CLIP's users word a class where nothing is known of the images (arXiv:2103.00020, section 3.1.4)."""
 MARGIN = 0.05
 """Cosine by which a class may lie below the best one and still apply, where several may."""
 
@@ -35,12 +38,17 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
         raise UsageError(f"unknown readout {name!r}; there are {', '.join(STARTS)}")
     if normalise and (name != "label-likelihood" or normalise not in NORMALISE):
         raise UsageError(f"readout {readout!r} is not understood; write label-likelihood or label-likelihood:bytes")
-    needed = {"answer": "generates", "label-likelihood": "scores", "nearest-label": "embeds"}[name]
+    needed = {"answer": "generates", "label-likelihood": "scores", "nearest-label": "embeds"}.get(name, "two-tower")
+    if signature.images and (name != "class-features" or needed not in access):
+        raise AccessError(
+            f"field {signature.images[0]!r} holds images, which a model with two towers reads (a CLIP or SigLIP) "
+            f"by readout class-features; what may be used here offers {', '.join(access) or 'nothing'}"
+        )
     if needed not in access:
         offered = ", ".join(access) or "nothing"
-        raise AccessError(f"readout {name!r} needs a model that {needed}; what may be used here offers {offered}")
-    if name == "nearest-label":
-        return _nearest(signature)
+        raise AccessError(f"readout {name!r} needs a model that {verb(needed)}; what may be used here offers {offered}")
+    if name in ("nearest-label", "class-features"):
+        return _nearest(signature, name)
     text = Text(signature.instruction or default_instruction(signature), signature.system)
     if name == "answer":
         return Learned((text, Readout("answer")), signature, {"model": "generates"}, "manual")
@@ -51,6 +59,8 @@ def start_from(signature: Signature, access: Sequence[str], readout: str = "") -
 
 
 def _readout(access: Sequence[str], signature: Signature) -> str:
+    if signature.images:
+        return "class-features"
     if {"differentiable", "scores"} <= {*access} and signature.output == "class":
         return "label-likelihood"  # a model in this process: every class is compared exactly, nothing is parsed
     for offered, name in (("generates", "answer"), ("scores", "label-likelihood"), ("embeds", "nearest-label")):
@@ -66,19 +76,38 @@ def _what(signature: Signature) -> str:
     return names.get(signature.output, "free text")
 
 
-def _nearest(signature: Signature) -> Learned:
+def _nearest(signature: Signature, name: str) -> Learned:
+    images = name == "class-features"
     if signature.output not in ("class", "classes"):
         raise AccessError(f"an embedding model can only tell classes apart; this task's output is {_what(signature)}")
-    wording = signature.instruction or "{label}"
+    wording = signature.instruction or (PHOTO if images else "{label}")
     if signature.system:
         raise UsageError("an embedding model takes no system prompt")
+    if images:
+        lines = [line.strip() for line in wording.splitlines() if line.strip()]
+        return Learned((class_features(signature, lines),), signature, {"model": "two-tower"}, "manual")
+    wordings = nearest_label(signature, checked_wording(wording), "{input}")
+    return Learned((wordings,), signature, {"model": "embeds"}, "manual")
+
+
+def checked_wording(wording: str) -> str:
+    """Return the wording of a class; {} stands for {label}, as CLIP's users write it.
+
+    Raises UsageError where nothing in it stands for the class.
+    """
+    wording = wording.replace("{}", "{label}")
     if not placeholders(wording, LABEL_FIELDS):
         raise UsageError(
             "with an embedding model a prompt is a wording of the labels that holds {label} or {description}, "
             f"such as 'a message about {{label}}'; got {wording[:60]!r}"
         )
-    wordings = nearest_label(signature, wording, "{input}")
-    return Learned((wordings,), signature, {"model": "embeds"}, "manual")
+    return wording
+
+
+def class_features(signature: Signature, templates: Sequence[str], margin: float = MARGIN) -> Readout:
+    """Return the readout of an image by wordings of the classes; with the margin where several classes may apply."""
+    options: dict[str, object] = {"templates": [checked_wording(t) for t in templates]}
+    return Readout("class-features", {**options, "margin": margin} if signature.output == "classes" else options)
 
 
 def nearest_label(signature: Signature, label: str, input: str, margin: float = MARGIN) -> Readout:

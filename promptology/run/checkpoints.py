@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptology.models.access import State, Vectors
+from promptology.models.access import Asked, Shown, State, Vectors
 from promptology.run.cost import ZERO, Cost
 
 if TYPE_CHECKING:
@@ -156,16 +156,19 @@ class Mark:
             known.update((text, (bytes.fromhex(key), i, len(prints))) for i, text in enumerate(prints))
 
 
-def fingerprint(text: str | State) -> str:
-    """Return a short hash of a text, or of a state that is asked for, under its learned parts."""
-    if isinstance(text, State):
+def fingerprint(text: Asked) -> str:
+    """Return a short hash of a text, or of a state or image that is asked for, under its learned parts."""
+    if isinstance(text, Shown):
+        inside = text.injected.digest if text.injected else ""
+        parts: tuple[str, ...] = ("image", inside, text.image.digest, *text.texts)
+    elif isinstance(text, State):
         parts = ("state", text.injected.digest if text.injected else "", text.text)
     else:
         parts = ("embed", "", text)
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def recall(meter: Meter, role: str, identity: str, texts: list[str | State]) -> dict[str | State, Vectors]:
+def recall(meter: Meter, role: str, identity: str, texts: Sequence[Asked]) -> dict[Asked, Vectors]:
     """Return the vectors of those texts that were embedded before the place where a run was continued."""
     import numpy as np
 

@@ -9,11 +9,13 @@ from typing import Any
 from promptology.errors import AccessError, UsageError
 from promptology.models.access import (
     Answer,
+    Asked,
     Generates,
     Injected,
     Message,
     Outcome,
     Request,
+    Shown,
     State,
     Vectors,
     offers,
@@ -30,7 +32,7 @@ from promptology.run.store import memory_store
 from promptology.run.work import Arrays, compute
 
 Prompt = str | Sequence[Message] | Request
-INSIDE = ("differentiable", "trainable")
+INSIDE = ("differentiable", "trainable", "two-tower")
 """Access that contains all other access to the same model."""
 
 
@@ -72,6 +74,11 @@ class Handle:
     def context(self) -> int | None:
         """The longest input in tokens that a model in this process states, None where nothing is known."""
         return getattr(self._model, "context", None)
+
+    def count_tokens(self, text: str) -> int | None:
+        """Return the tokens of a text, without those that open and close it; None where they cannot be counted."""
+        count: Callable[[str], int | None] | None = getattr(self._model, "count_tokens", None)
+        return None if count is None else count(text)
 
     def length(self, learned: Learned) -> Length:
         """Return the length of a prompt in tokens of this model; see `run.lengths.length_of`."""
@@ -126,9 +133,12 @@ class Handle:
         """The model as the meter asks it; one that only scores answers by its `score`."""
         return ByScore(self._model) if "generates" not in offers(self._model) else self._model
 
-    def embed(self, texts: Sequence[str | State]) -> Vectors:
-        """Return unit vectors, float32, shape (len(texts), dimension); of a `State` its pooled hidden state."""
-        for access in {"differentiable" if isinstance(text, State) else "embeds" for text in texts} or {"embeds"}:
+    def embed(self, texts: Sequence[Asked]) -> Vectors:
+        """Return unit vectors of texts and images, float32, shape (len(texts), dimension).
+
+        Of a `State` its pooled hidden state, as it is.
+        """
+        for access in {self._wanted(text) for text in texts} or {"embeds"}:
             self._need(access)
         return self._meter.embed(self.role, self._model, texts)
 
@@ -151,6 +161,14 @@ class Handle:
         self._need("differentiable")
         return self._model.frozen()
 
+    def towers(self) -> Any:
+        """Return both towers with tokenizer and preprocessing (`promptology.models.local.Towers`).
+
+        What is asked of them directly is charged by nobody: `training.train` and `compute` charge.
+        """
+        self._need("two-tower")
+        return self._model.towers()
+
     def movable(self) -> tuple[str, ...]:
         """Return the names of the weights that may be replaced."""
         self._need("trainable")
@@ -162,19 +180,24 @@ class Handle:
 
         `parts` (JSON-like) must say everything the arrays depend on but the model; `passes`: items times how often.
         """
-        self._need("differentiable")
+        self._need("two-tower" if "two-tower" in self.access else "differentiable")
         return compute(self._meter, self.role, self.identity, parts, passes, work)
 
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, answer, 1)
 
-    def worst(self, requests: Sequence[Request], texts: Sequence[str | State], known: set[Any] | None = None) -> Cost:
+    def worst(self, requests: Sequence[Request], texts: Sequence[Asked], known: set[Any] | None = None) -> Cost:
         """Return the most that these requests and texts can cost; what this run asked before costs nothing.
 
         `known` collects what has been counted, so that calls with the same set count each request once.
         """
         return self._meter.worst(self.role, self._model, requests, texts, set() if known is None else known)
+
+    def _wanted(self, asked: Asked) -> str:
+        if isinstance(asked, Shown) or (isinstance(asked, State) and "two-tower" in self.access):
+            return "two-tower"
+        return "differentiable" if isinstance(asked, State) else "embeds"
 
     def _need(self, access: str) -> None:
         if access not in self.access:

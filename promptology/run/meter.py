@@ -14,21 +14,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from promptology.errors import BudgetEnded, ReplayError, TooManyMissing
-from promptology.models.access import Answer, Failure, Generates, Injected, Outcome, Request, State, Vectors
+from promptology.models.access import Answer, Asked, Failure, Generates, Outcome, Request, Vectors
 from promptology.run.batch import Batch
 from promptology.run.budget import Budget
-from promptology.run.checkpoints import States, fingerprint, recall
+from promptology.run.checkpoints import States, fingerprint
 from promptology.run.cost import ZERO, Cost, Price
+from promptology.run.embedding import embed, passes
 from promptology.run.keys import Keys, decode
 from promptology.run.store import Event, Store
 
 COMMIT_EVERY = 0.02
 """Seconds at most that an answer waits for others of its burst before its row is made durable."""
-EMBED_CHUNK = 512
-"""Texts per durable row of an embedding model: what a kill can lose."""
 REMEMBERED = 50_000
 """Answers of a run that are held in memory; older ones are read from the store again."""
 
@@ -89,11 +86,12 @@ class Meter:
         self._asked: set[bytes] = set()
         self._memo: dict[bytes, Answer] = {}
         self._overhead: dict[str, int] = {}
-        self._vectors: dict[tuple[str, str], dict[str | State, Vectors]] = {}
+        self._vectors: dict[tuple[str, str], dict[Asked, Vectors]] = {}
         self.states = States(folder)
         self.last_row = (-1, b"")
         self.journal: list[list[Any]] | None = None
         """Which texts stand in which row, noted while a training goes on, which is restored without asking again."""
+        self.said_place = False
         self.recalled: dict[tuple[str, str], dict[str, tuple[bytes, int, int]]] = {}
 
     @property
@@ -156,53 +154,9 @@ class Meter:
             found.update((k, decode(body)) for k, body in bodies.items())
         return found
 
-    def embed(self, role: str, model: Any, texts: Sequence[str | State]) -> Vectors:
-        """Return unit vectors of texts, or states, shape (n, dimension); one seen before in this run costs nothing."""
-        identity = str(getattr(model, "identity", model.name))
-        memo = self._vectors.setdefault((role, identity), {})
-        new = [text for text in dict.fromkeys(texts) if text not in memo]
-        if new and self.recalled:
-            memo.update(recall(self, role, identity, new))
-            new = [text for text in new if text not in memo]
-        if new:
-            self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
-        kinds = {text.injected if isinstance(text, State) else "" for text in new}
-        for kind in sorted(kinds, key=lambda k: (isinstance(k, str), k.digest if isinstance(k, Injected) else "")):
-            alike = [text for text in new if (text.injected if isinstance(text, State) else "") == kind]
-            for at in range(0, len(alike), EMBED_CHUNK):
-                some = alike[at : at + EMBED_CHUNK]
-                for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
-                    memo[_without_fillings(text)] = vector
-        return np.stack([memo[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
-
-    def _embed_chunk(self, role: str, model: Any, identity: str, chunk: list[str | State]) -> Vectors:
-        """Return the vectors of texts, or the states of texts that are all asked for under the same learned parts."""
-        texts = [text.text if isinstance(text, State) else text for text in chunk]
-        states = [text.injected for text in chunk if isinstance(text, State)][:1]
-        kind = ["state", states[0].digest if states[0] else ""] if states else ["embed"]
-        key = self._keys.hash([*kind, role, identity, texts])
-        if self.journal is not None:
-            self.journal.append([key.hex(), role, identity, [fingerprint(text) for text in chunk]])
-        first, rows = self._enter([key])
-        event = rows.get(0)
-        body = self.store.answers([key]).get(key)
-        if body is not None:
-            vectors: Vectors = np.frombuffer(body, np.float32).reshape(len(texts), -1)
-            if event and event.state == "done":
-                self.charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
-                return vectors
-            cost, paid = Cost(passes=len(texts)), ZERO
-        else:
-            began = time.monotonic()
-            found = model.states(texts, states[0]) if states else model.embed(texts)
-            vectors = np.ascontiguousarray(found, np.float32)
-            cost = paid = Cost(passes=len(texts), seconds=time.monotonic() - began)
-            self.store.put_answer(key, vectors.tobytes())
-        self.record(first, Event(key, "done", cost.pack(), paid.pack()))
-        self.flush()
-        self.charge(role, cost, paid)
-        self.tell(role, len(texts))
-        return vectors
+    def embed(self, role: str, model: Any, asked: Sequence[Asked]) -> Vectors:
+        """Return vectors of texts, states and images, shape (n, dimension); see `run.embedding.embed`."""
+        return embed(self, role, model, asked)
 
     def _enter(self, keys: Sequence[bytes]) -> tuple[int, dict[int, Event]]:
         """Take the next positions; return the first, and the rows an earlier process left there, by offset."""
@@ -249,7 +203,7 @@ class Meter:
             raise BudgetEnded
 
     def worst(
-        self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[str | State], known: set[Any]
+        self, role: str, model: Any, requests: Sequence[Request], texts: Sequence[Asked], known: set[Any]
     ) -> Cost:
         """Return the worst case of requests and texts that this run has not asked before and are not in `known` yet."""
         total = ZERO
@@ -264,7 +218,7 @@ class Meter:
         if before:
             new = {text for text in new if fingerprint(text) not in before}
         known |= new
-        return total.plus(Cost(passes=len(new))) if new else total
+        return total.plus(Cost(passes=sum(map(passes, new)))) if new else total
 
     def worst_of(self, role: str, model: Generates, request: Request) -> Cost:
         """Return the most that one try can cost: a byte is a token at most, and an answer is as long as it may be."""
@@ -350,13 +304,6 @@ def _charged(rows: Iterable[Event]) -> Cost:
     for row in rows:
         total = total.plus(Cost.unpack(row.charged)) if row.charged else total
     return total
-
-
-def _without_fillings(text: str | State) -> str | State:
-    """Return an equal text or state that does not keep the tensors of its learned parts in memory."""
-    if isinstance(text, State) and text.injected:
-        return State(text.text, Injected(text.injected.digest))
-    return text
 
 
 def _input_bound(request: Request) -> int:

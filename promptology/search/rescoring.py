@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from promptology.data.items import Item
+from promptology.data.items import Item, identity
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
 from promptology.search.planning import divided, fresh_pool
@@ -40,7 +40,7 @@ def fresh_items(run: Run, used: Iterable[Item], count: int | None = None) -> lis
 
 
 def _inputs(item: Item) -> str:
-    return json.dumps(dict(item.inputs), sort_keys=True, default=str)
+    return json.dumps(dict(item.inputs), sort_keys=True, default=identity)
 
 
 def rescore(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) -> Race:

@@ -18,10 +18,11 @@ from promptology.models.http import ChatEndpoint
 from promptology.models.opening import model as open_model
 from promptology.models.simulated import SimulatedChat
 from promptology.testing.fixtures import Counting, CountingScores, HashingEncoder
-from promptology.testing.inside import INSIDE, CountingInside, counting_inside, uncount
+from promptology.testing.inside import INSIDE, Counted, counting_inside, uncount
 from promptology.testing.promises import Checked
 from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
+from promptology.testing.towers import CountingTowers, uncount_towers
 
 WORKERS = 8
 FAST, SLOW = 0.002, 0.03
@@ -51,7 +52,7 @@ class Bench:
                 self.servers[id(model)] = stack.enter_context(served(model, FAST))
         inside = [model for role, model in models.items() if self.looked_into(role)]
         for model in inside:
-            stack.callback(uncount, model)
+            stack.callback(uncount_towers if two_tower(model) else uncount, model)
         nested = bool(inside) and not self.servers and hasattr(os, "fork")
         self.nest = stack.enter_context(new_nest()) if nested else None
 
@@ -82,7 +83,7 @@ class Bench:
             if self.over_http(role):
                 opened[role] = ChatEndpoint("checked", self.servers[id(model)].url, workers=workers)
             elif self.looked_into(role):
-                opened[role] = counting_inside(model, kill_at)
+                opened[role] = (CountingTowers if two_tower(model) else counting_inside)(model, kill_at)
             else:
                 opened[role] = (CountingScores if self.scored_here(role) else Counting)(model, kill_at)
         return opened
@@ -92,7 +93,7 @@ class Bench:
         if self.unit == "calls":
             here = sum(m.requests for m in opened.values() if isinstance(m, CountingScores))
             return here + sum(server.requests for server in self.servers.values())
-        inside = sum(m.passes for m in opened.values() if isinstance(m, CountingInside))
+        inside = sum(m.passes for m in opened.values() if isinstance(m, Counted))
         return inside + sum(m.texts for m in opened.values() if isinstance(m, Counting))
 
     def fit(self, budget: str, workers: int = WORKERS) -> Trial:
@@ -136,10 +137,15 @@ class Bench:
 ignore: Callable[[int], None] = lambda n: None  # noqa: E731
 
 
-def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | None = None) -> dict[str, Any]:
+def two_tower(model: Any) -> bool:
+    """Whether a model has towers rather than a body."""
+    return "two-tower" in offers(model)
+
+
+def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[str], Any] | None = None) -> dict[str, Any]:
     """Return a model per needed role: what was given, else a simulated chat model or a hashing encoder.
 
-    `tiny()` makes the model of roles that are looked into. Raises UsageError for a role whose access none of them
+    `tiny(access)` makes the model of roles that are looked into. Raises UsageError for a role whose access none of them
     offers, and for roles that the method does not know.
     """
     unknown = set(given) - set(card.needs) - set(card.optional) - {"judge"}
@@ -152,8 +158,8 @@ def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[], Any] | N
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)
             if name is None and tiny and INSIDE & {*allowed}:
-                defaults.update(dict.fromkeys(INSIDE, tiny()))
-                name = next(a for a in allowed if a in defaults)
+                name = next(a for a in allowed if a in INSIDE)
+                defaults[name] = tiny(name)
             if name is None:
                 raise UsageError(
                     f"check_method has no model that {' or '.join(map(verb, allowed))} for {role!r}; give models="

@@ -18,7 +18,7 @@ from promptology.training.loop import PASSES
 
 WIDTH, LAYERS, HEADS, POSITIONS = 32, 2, 4, 512
 TOKENS = 600
-INSIDE = {"differentiable", "trainable"}
+INSIDE = {"differentiable", "trainable", "two-tower"}
 T = TypeVar("T")
 
 
@@ -69,10 +69,10 @@ def tiny_model(folder: Path, task: Task) -> Any:
 
 
 def print_of(body: Any) -> str:
-    """Return a hash of all that a method may not change in a body: weights, buffers, modes, hooks, gradients."""
+    """Return a hash of all that a method may not change in a body or in towers: weights, modes, hooks, gradients."""
     import torch
 
-    network = body.model
+    network = body.inner if hasattr(body, "inner") else body.model
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -85,12 +85,8 @@ def print_of(body: Any) -> str:
     return digest.hexdigest()
 
 
-class CountingInside:
-    """A white-box model that counts its passes where they are made, and kills its own process at one where asked to.
-
-    A text or a request counts one; a row that goes through the body by itself counts one, and with gradients as many as
-    a training item.
-    """
+class Counted:
+    """A white-box model that counts its passes where they are made, and kills its own process at one where asked to."""
 
     def __init__(self, model: Any, kill_at: int | None = None) -> None:
         self.model, self.kill_at, self.passes = model, kill_at, 0
@@ -105,14 +101,6 @@ class CountingInside:
         if self.kill_at is not None and self.passes >= self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of the model underneath."""
-        return self._answer(len(texts), lambda: self.model.embed(texts))
-
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
-        """Return the states of the model underneath."""
-        return self._answer(len(texts), lambda: self.model.states(texts, injected))
-
     def _answer(self, passes: int, work: Callable[[], T]) -> T:
         """Do what the model underneath counts as so many passes; what its body does for it counts nothing."""
         self.count(passes)
@@ -121,6 +109,22 @@ class CountingInside:
             return work()
         finally:
             self._answering -= 1
+
+
+class CountingInside(Counted):
+    """One that a body is taken of.
+
+    A text or a request counts one; a row that goes through the body by itself counts one, and with gradients as many as
+    a training item.
+    """
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of the model underneath."""
+        return self._answer(len(texts), lambda: self.model.embed(texts))
+
+    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+        """Return the states of the model underneath."""
+        return self._answer(len(texts), lambda: self.model.states(texts, injected))
 
     def _outcomes(self, ask: Any, requests: Sequence[Request], *more: Any) -> Iterator[tuple[int, Outcome]]:
         self.count(len(requests))

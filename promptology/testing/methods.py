@@ -14,11 +14,12 @@ from promptology.data.task import Task
 from promptology.errors import AccessError, SealedSplitError
 from promptology.methods.registry import create, planned, setting_help
 from promptology.models.access import PROTOCOLS
-from promptology.testing.bench import WORKERS, Bench, Trial, models_for
+from promptology.testing.bench import WORKERS, Bench, Trial, models_for, two_tower
 from promptology.testing.fixtures import Watched, small_task
 from promptology.testing.inside import INSIDE, WatchedInside, print_of, tiny_model
 from promptology.testing.promises import Checked
 from promptology.testing.running import difference, in_child, own_home, predicted, run_once
+from promptology.testing.towers import WatchedTowers, image_task, tiny_clip
 
 PLAN_WITHIN = 0.15
 BUDGETS = {"calls": "300calls", "passes": "20000passes"}
@@ -40,7 +41,7 @@ def check_method(
     `method`: a name or an instance of a registered class in a module that can be imported; `settings`: fields that
     differ from its defaults; `task`, `models` (by role): what to check it with, by default a few bundled tickets and
     what suits the method's declared access (a simulated chat model, a hashing encoder, a tiny real model for methods
-    that look inside); `budget`: of one run.
+    that look inside, a tiny CLIP with drawn images); `budget`: of one run.
     Models that generate are served over HTTP by this process. Takes seconds, starts processes of its own and kills
     them; keeps nothing.
 
@@ -68,10 +69,13 @@ def check_method(
     card = type(instance).card
     checked = Checked(f"method {card.slug!r}")
     check_settings(checked, instance)
-    task = task or small_task()
+    towers = any(access == ("two-tower",) for access in card.needs.values())
+    task = task or (image_task() if towers else small_task())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptology-check-")))
-        chosen = models_for(card, models or {}, lambda: tiny_model(folder, task))
+        chosen = models_for(
+            card, models or {}, lambda access: (tiny_clip if access == "two-tower" else tiny_model)(folder, task)
+        )
         bench = Bench(stack, checked, instance, task, chosen, seed)
         budget = budget or BUDGETS[bench.unit]
         check_access(bench, budget)
@@ -101,8 +105,11 @@ def check_access(bench: Bench, budget: str) -> None:
     """Check with models that offer everything that only what was declared is used."""
     checked, card = bench.checked, bench.card
     inside = {role: model for role, model in bench.models.items() if bench.looked_into(role)}
-    watched = {role: (WatchedInside if role in inside else Watched)(model) for role, model in bench.models.items()}
-    before = {role: print_of(model.frozen()) for role, model in inside.items()}
+    watched: dict[str, Watched] = {}
+    for role, model in bench.models.items():
+        kind = Watched if role not in inside else WatchedTowers if two_tower(model) else WatchedInside
+        watched[role] = kind(model)
+    before = {role: print_of(_loaded(model)) for role, model in inside.items()}
     try:
         with own_home():
             result = run_once(bench.method, bench.task, watched, budget, bench.seed)
@@ -113,7 +120,7 @@ def check_access(bench: Bench, budget: str) -> None:
     except Exception as error:  # told with its type, as a broken promise
         raise AssertionError(f"{checked.about}: fit failed: {type(error).__name__}: {error}") from error
     for role, model in inside.items():
-        same = print_of(model.frozen()) == before[role]
+        same = print_of(_loaded(model)) == before[role]
         checked.promise(
             same, f"it leaves {role!r} changed: other weights, hooks, gradients or another mode than before"
         )
@@ -130,6 +137,10 @@ def check_access(bench: Bench, budget: str) -> None:
             access in _contained(declared), f"what it learned needs a {role!r} that {access}, which it does not declare"
         )
     checked.passed("access")
+
+
+def _loaded(model: Any) -> Any:
+    return model.towers() if two_tower(model) else model.frozen()
 
 
 def _contained(declared: set[str]) -> set[str]:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from promptology.errors import BudgetEnded, UsageError
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
+from promptology.run.handles import INSIDE
 from promptology.training.keeping import Keeper
-from promptology.training.schedules import check_schedule, factor
+from promptology.training.schedules import Schedule, check_schedule, factor
 from promptology.training.sizing import Sizing, timed
 from promptology.training.stepping import Stepper
 
@@ -61,7 +62,7 @@ def train(
     groups: Sequence[Group],
     *,
     steps: int,
-    schedule: str = "linear",
+    schedule: Schedule = "linear",
     warmup: float = 0,
     clip: float = 1.0,
     evaluate: Callable[[], float] | None = None,
@@ -96,11 +97,12 @@ def train(
     _check(groups, steps, schedule, warmup)
     groups = [group for group in groups if group.rate]
     handle = run.model(role)
-    if not {"differentiable", "trainable"} & {*handle.access}:
+    if not {*INSIDE} & {*handle.access}:
         handle.frozen()  # raises, and says what is lacking
     number = run.trainings[label] = run.trainings[label] + 1
     draw = run.rng(f"{label}/{number}")
-    spec = [label, number, _spec(groups), steps, schedule, warmup, clip, every, patience, better_by, optimizer, bf16]
+    spec = [label, number, _spec(groups), steps, str(schedule), warmup, clip, every, patience, better_by]
+    spec += [optimizer, bf16]
     how: dict[str, Any] = {"optimizer": optimizer, "clip": clip, "bf16": bf16, "micro": micro, "label": label}
     how |= {"generators": generators, "after_backward": after_backward, "seed": int(draw.integers(2**48))}
     stepper = Stepper(step, groups, say=lambda text: run.log(label, note=text), **how)
@@ -112,7 +114,7 @@ def train(
         return loop.run_all()
 
 
-def _check(groups: Sequence[Group], steps: int, schedule: str, warmup: float) -> None:
+def _check(groups: Sequence[Group], steps: int, schedule: Schedule, warmup: float) -> None:
     check_schedule(schedule, warmup)
     if steps < 1:
         raise UsageError(f"a training of {steps} steps learns nothing; at least 1 is due")
@@ -134,7 +136,7 @@ def _spec(groups: Sequence[Group]) -> list[Any]:
 class _Loop:
     """A training under way. Everything that changes is saved by its `keeper`, or follows from what is."""
 
-    schedule: str
+    schedule: Schedule
     warmup: float
     evaluate: Callable[[], float] | None
     patience: int

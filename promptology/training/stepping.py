@@ -10,7 +10,8 @@ import numpy as np
 
 from promptology.errors import ModelError, UsageError
 
-OPTIMIZERS = ("adamw", "adafactor")
+OPTIMIZERS = ("adamw", "adafactor", "sgd")
+MOMENTUM = 0.9
 _FULL = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -26,7 +27,7 @@ def optimizer_of(name: str, groups: Sequence[Any]) -> Any:
 
     adamw: betas 0.9 and 0.999, in one fused kernel (measured: 2 to 4 times as fast as the others for a soft prompt or
     for adapters). adafactor: as for T5 prompts (arXiv:2104.08691): decay 0.8, no scaling by the parameter's size, the
-    rate as given.
+    rate as given. sgd: with momentum 0.9, as CLIP's prompts are learned (arXiv:2109.01134).
     """
     import torch
 
@@ -43,6 +44,8 @@ def optimizer_of(name: str, groups: Sequence[Any]) -> Any:
         from transformers.optimization import Adafactor
 
         return Adafactor(given, scale_parameter=False, relative_step=False, warmup_init=False)
+    if name == "sgd":
+        return torch.optim.SGD(given, momentum=MOMENTUM)
     raise UsageError(f"unknown optimizer {name!r}; there are {', '.join(OPTIMIZERS)}")
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("own_methods")
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 PROPOSE = {"ape", "evoprompt", "gepa", "mipro", "opro", "promptagent", "protegi"}
 SEARCH = {*PROPOSE, "few-shot", "manual", "random-search", "spo"}
+VISION = {slug for slug, card in catalogue().items() if card.needs.get("model") == ("two-tower",)}
 SOFT = {"dept", "lora", "p-tuning", "prefix-tuning", "prompt-tuning", "ptec", "linear-probe"}
 
 
@@ -80,11 +81,21 @@ def test_models_in_this_process(tmp_path):
 
     task = one_class(40, 20, 20)
     fits, lacks = split(pt.advise(task, f"hf:{tiny.tiny_llama(tmp_path / 'llama')}"))
-    assert not lacks and set(fits) == set(catalogue())
+    assert set(lacks) == VISION and set(fits) == set(catalogue()) - VISION
     assert set(fits) == set(split(pt.advise(task, "zoo:word-instruct"))[0])
     fits, lacks = split(pt.advise(task, "minilm"))
     assert {*SOFT, "knn-demos", "template-search", "full-tuning", "manual"} == set(fits)
-    assert set(lacks) == {*SEARCH, "cipher"} - {"manual"}
+    assert set(lacks) == (SEARCH | VISION | {"cipher"}) - {"manual"}
+
+
+@needs_torch
+def test_images_are_for_methods_that_read_them():
+    task = pt.load_task("toyland:base?shots=2&validation=1&test=2")
+    fits, lacks = split(pt.advise(task, "zoo:toy-clip"))
+    assert set(fits) == VISION | {"manual", "linear-probe"}
+    assert lacks["knn-demos"]["text"] == "reads no images; field 'image' holds some"
+    with pytest.raises(UsageError, match="reads no images"):
+        pt.advise(task, "minilm")
 
 
 @needs_torch

@@ -14,6 +14,7 @@ from benchmarks.b15_start import PEERS as STARTED
 from benchmarks.common import Session, run_side
 from benchmarks.environments import PEERS, BenchError
 from benchmarks.soft import shapes
+from benchmarks.towers import predicted
 
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 SIZES = {"tokens": 3, "text": 6, "labels": 2, "batch": 2, "scale": 0.02, "rank": 2}
@@ -71,6 +72,22 @@ def test_our_training_steps_equal_plain_ones():
         session.near(name, {side: one["losses"][name] for side, one in found.items()}, 1e-5)
         assert len(found["ours"]["losses"][name]) == 7
         assert len(set(found["ours"]["losses"][name])) == 7
+
+
+@needs_torch
+def test_our_steps_of_clip_equal_the_authors():
+    shape = {"text": (16, 2, 2), "vision": (24, 3, 2), "px": 16, "patch": 8, "positions": 20, "vocab": 40}
+    base = {"shape": shape, "classes": 4, "batch": 3, "length": 2}
+    cases = {kind: {**base, "kind": kind, "views": "cached"} for kind in ("coop", "cocoop")}
+    cases |= {"fresh": {**base, "kind": "coop", "views": "fresh"}, "maple": {**base, "kind": "maple", "depth": 2}}
+    spec = {"cases": cases, "steps": 5}
+    found = {side: run_side(side, "towers.losses", spec) for side in ("bare", "ours")}
+    for name in cases:
+        Session("B11").near(name, {side: one["losses"][name] for side, one in found.items()}, 1e-4)
+        assert len(set(found["ours"]["losses"][name])) == 5
+    assert predicted({**base, "kind": "coop", "views": "cached"}) > predicted(
+        {**base, "kind": "coop", "views": "fresh"}
+    )
 
 
 @needs_torch

@@ -73,6 +73,7 @@ def test_list_names_every_model_and_kind(cli):
         assert f"zoo:{model['name']}" in done.stdout and model["class"] in done.stdout
         assert set(model) == {"name", "class", "says", "parameters", "bytes", "where", "origin", "fault"}
     assert "wordland:topic" in document["tasks"] and "topic" in done.stdout
+    assert "toyland:cross-domain" in document["tasks"] and "cross-domain: seed=0" in done.stdout
 
 
 def test_list_needs_no_torch(tmp_path):

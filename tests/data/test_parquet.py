@@ -76,7 +76,7 @@ def test_lists_numbers_dates_and_dictionaries(tmp_path):
     task = load_task(path)
     assert (task.signature.output, task.signature.class_names) == ("classes", ("a", "b"))
     assert {i.target for i in task.train} == {("a",), ("a", "b"), ()}
-    one_line(["d.parquet row 1", "'picture' holds bytes", "no text"], path, text="picture", label="label")
+    one_line(["d.parquet row 1", "'picture' holds bytes", "no text", "--image"], path, text="picture", label="label")
 
 
 def test_numbers_become_the_class_names_that_a_csv_shows(tmp_path):
@@ -105,8 +105,6 @@ def test_faults(tmp_path):
     one_line(["absent.parquet", "does not exist"], tmp_path / "absent.parquet")
     far = pa.table({"text": ["a"], "when": pa.array([2**30], pa.date32())})
     one_line(["f.parquet", "'when'", "date32[day]", "cannot be read"], write(tmp_path / "f.parquet", far))
-    image = pa.table({"image": [{"bytes": b"x", "path": None}] * 4, "label": ["a", "b"] * 2})
-    one_line(["i.parquet row 1", "'image' holds bytes"], write(tmp_path / "i.parquet", image))
 
 
 BLOCKED = """

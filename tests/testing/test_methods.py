@@ -23,6 +23,10 @@ SHORT = {
     "lora": TRAINED,
     "full-tuning": TRAINED,
     "ptec": {"steps": 6, "batch": 4},
+    "coop": {"epochs": 2.0, "batch": 5, "own": True, "views": 2, "checks": 1},
+    "cocoop": {"epochs": 1.0, "batch": 4},
+    "ivlp": {"epochs": 1.0, "depth": 2, "length": 0},
+    "maple": {"epochs": 1.0, "depth": 2, "checks": 1},
 }
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]

@@ -65,6 +65,15 @@ def test_adafactor_moves_at_the_given_rate_whatever_the_size_of_the_parameter():
     assert p.detach().numpy() == pytest.approx(np.full((4, 3), 99.7), abs=1e-4)
 
 
+def test_sgd_has_momentum_and_a_schedule_may_be_a_function():
+    p, factors = torch.nn.Parameter(torch.zeros(2)), [0.5, 1.0, 0.25]
+    groups = [Group("p", {"p": p}, 0.2)]
+    by = lambda k, total: factors[k]  # noqa: E731
+    train(run_of(), lambda items: p.sum(), ones, groups, steps=3, clip=0, optimizer="sgd", schedule=by)
+    # The gradient is 1: velocities 1, 1.9, 2.71.
+    assert p.detach().numpy() == pytest.approx(np.full(2, -0.2 * (0.5 * 1 + 1.0 * 1.9 + 0.25 * 2.71)), abs=1e-6)
+
+
 @pytest.mark.parametrize("micro", [1, 2, 3, 4])
 def test_micro_batches_give_the_batch(micro):
     def result(size):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from promptology.errors import UsageError
-from promptology.training.schedules import check_schedule, factor
+from promptology.training.schedules import CosineEpochs, check_schedule, factor
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,14 @@ def test_what_cannot_be_is_refused():
         check_schedule("linear", -1)
     with pytest.raises(UsageError, match="leave warmup at 0"):
         check_schedule("one-cycle", 5)
+
+
+def test_epochs_along_a_cosine_are_those_of_coop():
+    schedule = CosineEpochs(epoch=4, epochs=5, first=1e-5 / 0.0035)
+    rates = [0.0035 * factor(schedule, k, 20) for k in range(20)]
+    assert rates[::4] == pytest.approx([1e-5, 0.0035, 0.003166, 0.002291, 0.001209], abs=1e-6)
+    assert all(rates[k] == rates[k - k % 4] for k in range(20))
+    check_schedule(schedule, 0)
+    with pytest.raises(UsageError, match="leave warmup at 0"):
+        check_schedule(schedule, 0.1)
+    assert repr(schedule) == repr(CosineEpochs(4, 5, 1e-5 / 0.0035))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from tiny_recipe import NAME
 import promptology
 import promptology as pt
 from promptology.errors import UsageError
-from promptology.zoo.folders import CARD, MODELS, own
+from promptology.zoo.folders import MODELS, own
 from promptology.zoo.recipes.building import build
 
 
@@ -80,15 +79,6 @@ def test_what_cannot_be_opened_is_one_line(source, options, says):
     with pytest.raises(UsageError) as raised:
         pt.model(source, **options)
     assert says in str(raised.value) and "\n" not in str(raised.value)
-
-
-def test_a_model_that_takes_images_says_so_as_any_folder_does():
-    folder = own("toy-clip")
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"architectures": ["CLIPModel"], "vision_config": {}}))
-    (folder / CARD).write_text(json.dumps({"files": {}}))
-    with pytest.raises(UsageError, match="takes images; tasks with images come later"):
-        pt.model("zoo:toy-clip")
 
 
 def test_nothing_but_the_zoo_and_fixtures_of_claims_knows_a_name_of_it():

@@ -43,6 +43,10 @@ class Sites:
         if why:
             raise UsageError(f"site {text!r} is missing in this model: {why}")
         count = self.layers[stack]
+        if site.place == "context":
+            raise UsageError(
+                f"site {text!r} cannot be attached to: it is filled by two towers that are asked for features"
+            )
         if site.layer >= count:
             raise UsageError(f"site {text!r}: stack {stack!r} has {count} layers, 0 to {count - 1}")
         return site._replace(stack=stack)

@@ -1,4 +1,7 @@
-"""CLIP and SigLIP: two towers as stacks. Their text has a fixed number of positions, so nothing is prepended there."""
+"""CLIP and SigLIP: two towers as stacks. They read a fixed number of positions, so nothing is prepended there.
+
+What is learned takes the place of tokens, or stands behind those of an image: see `promptology.injection.towers`.
+"""
 
 from promptology.injection.arch.table import Block, Stack
 

@@ -3,7 +3,7 @@
     return the start
 
 With a model that generates, the start is the user's prompt, or one plain sentence with the classes and their
-descriptions; with an embedding model it is the nearest label name.
+descriptions; with an embedding model it is the nearest label name, and for images "a photo of a {}.".
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 from promptology.data.task import Task
 from promptology.methods.registry import method
-from promptology.models.access import Embeds, Generates, Scores
+from promptology.models.access import Embeds, Generates, Scores, TwoTower
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 
 
-@method("manual", family="search", learns="nothing", needs={"model": Generates | Scores | Embeds}, labels=False)
+@method(
+    "manual", family="search", learns="nothing", needs={"model": Generates | Scores | Embeds | TwoTower}, labels=False
+)
 @dataclass(frozen=True)
 class Manual:
     """Use the current prompt as it is."""

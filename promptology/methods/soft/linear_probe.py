@@ -3,7 +3,7 @@
 Guillaume Alain, Yoshua Bengio, "Understanding intermediate layers using linear classifier probes", 2016,
 arXiv:1610.01644, here on the last layer; the regression and its choice of weight decay are textbook ones.
 
-    h(x) <- the model's unit vector of x, each dimension scaled to mean 0 and variance 1 over the training items
+    h(x) <- the model's unit vector of x (of an image that of the image tower), each dimension scaled to mean 0 and variance 1 over the training items
     W, b <- argmin  mean over items of the cross-entropy of softmax(W h + b)  +  decay / 2 |W|^2
             (several classes an item: one regression a class, with the sigmoid)
     decay: the one with the least loss on held-out fifths of the training items
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
-from promptology.models.access import Differentiable, Embeds
+from promptology.models.access import Differentiable, Embeds, TwoTower
+from promptology.predict.images import images_of
 from promptology.prompts.learned import Learned, Readout
 from promptology.prompts.render import input_text
 from promptology.run.cost import Cost
@@ -52,7 +53,7 @@ class Fitted(NamedTuple):
     family="soft",
     learns="head",
     paper="arXiv:1610.01644",
-    needs={"model": Embeds | Differentiable},
+    needs={"model": Embeds | Differentiable | TwoTower},
 )
 @dataclass(frozen=True)
 class LinearProbe:
@@ -61,7 +62,7 @@ class LinearProbe:
     decay: float = 0.0
     """Weight decay on scaled features, as a share of the mean loss; 0 chooses among 0.001, 0.01, 0.1 and 1."""
     features: str = "embed"
-    """What is read: embed (unit vectors), or state (pooled hidden states as they are, of a white-box model)."""
+    """What is read of a text: embed (unit vectors), or state (pooled hidden states as they are, of a white-box model)."""
 
     def plan(self, task: Task) -> Cost:
         """Return one pass per labelled training item."""
@@ -76,9 +77,12 @@ class LinearProbe:
             raise UsageError(f"a linear probe tells classes apart; the output of this task is {signature.output}")
         if not items:
             raise UsageError(f"task {run.task.name!r} has no labelled training items to train on")
-        texts = [input_text(i.inputs, signature) for i in items]
-        handle = run.model()
-        vectors = (handle.embed(texts) if self.features == "embed" else handle.states(texts)).astype(np.float64)
+        handle, features = run.model(), "image" if signature.images else self.features
+        if features == "image":
+            vectors = handle.embed(images_of(items, signature)).astype(np.float64)
+        else:
+            texts = [input_text(i.inputs, signature) for i in items]
+            vectors = (handle.embed(texts) if features == "embed" else handle.states(texts)).astype(np.float64)
         several = signature.output == "classes"
         said = [i.target if several else (i.target,) for i in items]
         gold = np.array([[name in some for name in signature.class_names] for some in said], np.float64)
@@ -92,8 +96,8 @@ class LinearProbe:
         run.log("probe", decay=decay, items=len(items), width=vectors.shape[1])
         weight = found.weight / spread
         arrays = {"weight": weight.astype(np.float32), "bias": (found.bias - weight @ mean).astype(np.float32)}
-        options = {"classes": list(signature.class_names), "input_template": "{input}", "features": self.features}
-        access = "embeds" if self.features == "embed" else "differentiable"
+        options = {"classes": list(signature.class_names), "input_template": "{input}", "features": features}
+        access = {"embed": "embeds", "state": "differentiable", "image": "two-tower"}[features]
         return Learned((Readout("head", options, arrays),), signature, {"model": access}, "linear-probe")
 
 

@@ -13,10 +13,12 @@ from promptology.models.local.classes import (
     open_local,
     wrap,
 )
+from promptology.models.local.two_tower import TwoTowerModel
 
 if TYPE_CHECKING:
     from promptology.models.local.body import Body, Hidden
     from promptology.models.local.scoring import score_suffixes
+    from promptology.models.local.towers import Towers
 
 __all__ = [
     "Body",
@@ -26,6 +28,8 @@ __all__ = [
     "LocalModel",
     "MaskedModel",
     "Seq2SeqModel",
+    "Towers",
+    "TwoTowerModel",
     "open_local",
     "score_suffixes",
     "wrap",
@@ -41,4 +45,8 @@ def __getattr__(name: str) -> Any:
         from promptology.models.local.scoring import score_suffixes
 
         return score_suffixes
+    if name == "Towers":
+        from promptology.models.local.towers import Towers
+
+        return Towers
     raise AttributeError(f"module 'promptology.models.local' has no attribute {name!r}")

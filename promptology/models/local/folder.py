@@ -19,7 +19,10 @@ NOUNS = {
     "masked": "a masked language model",
     "seq2seq": "an encoder-decoder",
     "encoder": "an encoder",
+    "two-tower": "a two-tower model",
 }
+TOWERS = ("clip", "siglip")
+"""Types of models with a tower for images and one for texts that are known."""
 TOKENIZERS = (
     "tokenizer.json",
     "tokenizer.model",
@@ -29,6 +32,8 @@ TOKENIZERS = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Where a folder says how its model wants images."""
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "1_Pooling/*")
 """What is fetched of a hub repository: never pickled weights, never code."""
 SAMPLES, SAMPLE = 64, 1024
@@ -106,14 +111,25 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def kind_of(folder: Path, config: dict[str, Any]) -> str:
-    """Return what a folder holds: causal, masked, seq2seq or encoder. Raises UsageError for models that take images."""
+    """Return what a folder holds: causal, masked, seq2seq, encoder or two-tower. Raises UsageError for other models
+    that take images.
+    """
     if (folder / "modules.json").is_file() or (folder / "1_Pooling").is_dir():
         return "encoder"
     names = [str(name) for name in config.get("architectures") or ()]
     if "vision_config" in config:
-        what = names[0] if names else config.get("model_type")
-        raise UsageError(f"{folder.name} ({what}) takes images; tasks with images come later")
+        check_towers(folder.name, config.get("model_type"), names[0] if names else "")
+        return "two-tower"
     return kind_of_names(names or _without_architecture(config), bool(config.get("is_encoder_decoder")))
+
+
+def check_towers(name: str, kind: Any, architecture: str) -> None:
+    """Raise UsageError where a model that takes images is no CLIPModel or SiglipModel."""
+    if kind not in TOWERS or not (architecture or "Model").removeprefix("CLIP").removeprefix("Siglip") == "Model":
+        raise UsageError(
+            f"{name} ({architecture or kind}) takes images; of such models CLIPModel and SiglipModel can be used, "
+            "whose towers are transformers"
+        )
 
 
 def kind_of_names(names: list[str], pair: bool) -> str:
@@ -207,7 +223,7 @@ def fingerprint(folder: Path) -> str:
     and a sample of its bytes, 16 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json", *PROCESSORS):
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
     for file in sorted(folder.glob("*.safetensors")):

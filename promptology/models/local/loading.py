@@ -33,6 +33,7 @@ AUTO = {
     "masked": "AutoModelForMaskedLM",
     "seq2seq": "AutoModelForSeq2SeqLM",
     "encoder": "AutoModel",
+    "two-tower": "AutoModel",
 }
 
 

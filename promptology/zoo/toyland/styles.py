@@ -82,5 +82,5 @@ def faint(images: NDArray[np.uint8], amount: NDArray[np.float64]) -> NDArray[np.
 def _looked_up(table: NDArray[np.float64], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Map every byte of image n by row n of a table (N, 256) of values in [0, 1]."""
     levels = np.floor(table * 255 + 0.5).astype(np.uint8)
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), images[0].size if len(images) else 0)
     return np.take_along_axis(levels, flat.astype(np.int64), 1).reshape(images.shape)

@@ -157,7 +157,9 @@ def multi_label(seed: int, *, train: int = 256, test: int = 256, px: int = 32) -
         rng = np.random.default_rng([own, count])
         which = rng.integers(len(kinds), size=(count, 4))
         table = np.array(kinds, np.int64)
-        made = sample(seeds, objects=rng.integers(1, 5, count), shape=table[which, 0], colour=table[which, 1])
+        objects = rng.integers(1, 5, count)
+        drawn_kinds = table[which[:, : objects.max(initial=0)]]
+        made = sample(seeds, objects=objects, shape=drawn_kinds[..., 0], colour=drawn_kinds[..., 1])
         marks[split] = np.zeros((count, len(kinds)), np.int64)
         for slot in range(4):
             there = np.flatnonzero(made.shape[:, slot] >= 0) if slot < made.shape.shape[1] else np.zeros(0, np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny import BUILDERS, save, tiny_bert, tiny_gpt2, tiny_roberta, tiny_t5, tiny_tokenizer
+from tiny import BUILDERS, tiny_bert, tiny_gpt2, tiny_roberta, tiny_t5, tiny_tokenizer
 
 import promptology as pt
 from promptology.errors import ModelError, PromptologyError, UsageError
@@ -254,31 +254,6 @@ def test_an_architecture_that_transformers_does_not_know(gpt2):
     config = json.loads((gpt2 / "config.json").read_text())
     (gpt2 / "config.json").write_text(json.dumps({**config, "model_type": "unheard"}))
     assert "unheard" in fault(gpt2)
-
-
-def test_two_towers_come_later(tmp_path):
-    config = transformers.CLIPConfig(
-        text_config={
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "vocab_size": 600,
-        },
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 8,
-            "patch_size": 4,
-        },
-        projection_dim=16,
-    )
-    clip = transformers.CLIPModel(config)
-    folder = save(clip, tiny_tokenizer("gpt2"), tmp_path / "clip")
-    for line in (fault(folder), fault(clip, tiny_tokenizer("gpt2"))):
-        assert "takes images; tasks with images come later" in line
 
 
 def test_tokenizers_that_do_not_fit(folders, tmp_path):
