@@ -68,8 +68,8 @@ class Common:
             "--metric",
             metavar="NAME|module:function",
             help="accuracy, macro-f1, micro-f1; jaccard, exact-match for several classes; exact-match, token-f1, "
-            "rouge-l, bleu, edit-cost for texts; span-f1 for spans; kendall-tau, ndcg, mrr for rankings; judge (a model "
-            "grades, see --judge); or your function. Default: what fits the answers.",
+            "rouge-l, bleu, edit-cost for texts; span-f1 for spans; kendall-tau, ndcg, mrr for rankings; judge (a "
+            "model grades, see --judge); or your function. Default: what fits the answers.",
         ),
     ] = None
     output: Annotated[
