@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
+    from promptology.methods.soft.crosstune import CrossTune
     from promptology.methods.soft.dept import DePT
     from promptology.methods.soft.linear_probe import LinearProbe
     from promptology.methods.soft.p_tuning import PTuning
@@ -88,6 +89,7 @@ _HOME = {
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
+    "promptology.methods.soft.crosstune": ("CrossTune",),
     "promptology.methods.soft.dept": ("DePT",),
     "promptology.methods.soft.linear_probe": ("LinearProbe",),
     "promptology.methods.soft.p_tuning": ("PTuning",),
@@ -112,6 +114,7 @@ __all__ = [
     "Answer",
     "ClassLabel",
     "Comparison",
+    "CrossTune",
     "DePT",
     "Embeds",
     "Evaluation",

@@ -3,7 +3,7 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, heads, likelihood, recalling, vectors  # isort: skip
+from promptology.predict import answers, heads, likelihood, networks, recalling, vectors  # isort: skip
 
 __all__ = [
     "Predictions",
@@ -13,6 +13,7 @@ __all__ = [
     "heads",
     "joined",
     "likelihood",
+    "networks",
     "predict_many",
     "recalling",
     "vectors",

@@ -159,9 +159,10 @@ class Mark:
 def fingerprint(text: str | State) -> str:
     """Return a short hash of a text, or of a state that is asked for, under its learned parts."""
     if isinstance(text, State):
-        parts = ("state", text.injected.digest if text.injected else "", text.text)
+        parts = ["state", text.injected.digest if text.injected else "", text.text]
+        parts += [str(text.layers)] * bool(text.layers)
     else:
-        parts = ("embed", "", text)
+        parts = ["embed", "", text]
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -166,9 +166,10 @@ class Meter:
             new = [text for text in new if text not in memo]
         if new:
             self._check_budget(self._seq, Cost(passes=len(new)), self._seq in self._events)
-        kinds = {text.injected if isinstance(text, State) else "" for text in new}
-        for kind in sorted(kinds, key=lambda k: (isinstance(k, str), k.digest if isinstance(k, Injected) else "")):
-            alike = [text for text in new if (text.injected if isinstance(text, State) else "") == kind]
+        kinds: dict[tuple[bool, str, int], list[str | State]] = {}
+        for text in new:
+            kinds.setdefault(_kind_of(text), []).append(text)
+        for _, alike in sorted(kinds.items(), key=lambda pair: pair[0]):
             for at in range(0, len(alike), EMBED_CHUNK):
                 some = alike[at : at + EMBED_CHUNK]
                 for text, vector in zip(some, self._embed_chunk(role, model, identity, some), strict=True):
@@ -178,8 +179,9 @@ class Meter:
     def _embed_chunk(self, role: str, model: Any, identity: str, chunk: list[str | State]) -> Vectors:
         """Return the vectors of texts, or the states of texts that are all asked for under the same learned parts."""
         texts = [text.text if isinstance(text, State) else text for text in chunk]
-        states = [text.injected for text in chunk if isinstance(text, State)][:1]
-        kind = ["state", states[0].digest if states[0] else ""] if states else ["embed"]
+        plain, digest, layers = _kind_of(chunk[0])
+        injected = None if plain else chunk[0].injected  # type: ignore[union-attr]
+        kind = ["embed"] if plain else ["state", digest, *[layers] * bool(layers)]
         key = self._keys.hash([*kind, role, identity, texts])
         if self.journal is not None:
             self.journal.append([key.hex(), role, identity, [fingerprint(text) for text in chunk]])
@@ -194,7 +196,10 @@ class Meter:
             cost, paid = Cost(passes=len(texts)), ZERO
         else:
             began = time.monotonic()
-            found = model.states(texts, states[0]) if states else model.embed(texts)
+            if plain:
+                found = model.embed(texts)
+            else:
+                found = model.states(texts, injected, layers) if layers else model.states(texts, injected)
             vectors = np.ascontiguousarray(found, np.float32)
             cost = paid = Cost(passes=len(texts), seconds=time.monotonic() - began)
             self.store.put_answer(key, vectors.tobytes())
@@ -352,10 +357,17 @@ def _charged(rows: Iterable[Event]) -> Cost:
     return total
 
 
+def _kind_of(text: str | State) -> tuple[bool, str, int]:
+    """Return what texts that are read together have in common: a vector or a state, under what, of how many layers."""
+    if isinstance(text, str):
+        return True, "", 0
+    return False, text.injected.digest if text.injected else "", text.layers
+
+
 def _without_fillings(text: str | State) -> str | State:
     """Return an equal text or state that does not keep the tensors of its learned parts in memory."""
     if isinstance(text, State) and text.injected:
-        return State(text.text, Injected(text.injected.digest))
+        return State(text.text, Injected(text.injected.digest), text.layers)
     return text
 
 

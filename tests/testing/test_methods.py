@@ -35,6 +35,7 @@ SMALL = {
     "lora": TRAINED,
     "full-tuning": TRAINED,
     "ptec": {"steps": 6, "batch": 4},
+    "crosstune": {"epochs": 3},
 }
 LACKING = [slug for slug, package in (("mipro", "optuna"),) if find_spec(package) is None]
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
