@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     from promptology.methods.soft.prefix_tuning import PrefixTuning
     from promptology.methods.soft.prompt_tuning import PromptTuning
     from promptology.methods.soft.ptec import PTEC
+    from promptology.methods.weights.cloze_tuning import ClozeTuning
     from promptology.methods.weights.full_tuning import FullTuning
+    from promptology.methods.weights.list import LiST
     from promptology.methods.weights.lora import LoRA
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
@@ -96,7 +98,9 @@ _HOME = {
     "promptology.methods.soft.prefix_tuning": ("PrefixTuning",),
     "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
     "promptology.methods.soft.ptec": ("PTEC",),
+    "promptology.methods.weights.cloze_tuning": ("ClozeTuning",),
     "promptology.methods.weights.full_tuning": ("FullTuning",),
+    "promptology.methods.weights.list": ("LiST",),
     "promptology.methods.weights.lora": ("LoRA",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
@@ -113,6 +117,7 @@ __all__ = [
     "SPO",
     "Answer",
     "ClassLabel",
+    "ClozeTuning",
     "Comparison",
     "CrossTune",
     "DePT",
@@ -130,6 +135,7 @@ __all__ = [
     "JudgeMetric",
     "KNNDemos",
     "Learned",
+    "LiST",
     "LinearProbe",
     "LoRA",
     "Manual",

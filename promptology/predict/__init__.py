@@ -3,13 +3,14 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, heads, likelihood, networks, recalling, vectors  # isort: skip
+from promptology.predict import answers, cloze, heads, likelihood, networks, recalling, vectors  # isort: skip
 
 __all__ = [
     "Predictions",
     "Predictor",
     "answers",
     "bind",
+    "cloze",
     "heads",
     "joined",
     "likelihood",

@@ -73,6 +73,11 @@ class Handle:
         """The longest input in tokens that a model in this process states, None where nothing is known."""
         return getattr(self._model, "context", None)
 
+    def count_tokens(self, text: str) -> int | None:
+        """Return the tokens of a text by a model in this process, None where nothing is known."""
+        count = getattr(self._model, "count_tokens", None)
+        return None if count is None else count(text)
+
     def length(self, learned: Learned) -> Length:
         """Return the length of a prompt in tokens of this model; see `run.lengths.length_of`."""
         return length_of(learned, self._model)
