@@ -36,6 +36,11 @@ SMALL = {
     "full-tuning": TRAINED,
     "ptec": {"steps": 6, "batch": 4},
     "crosstune": {"epochs": 3},
+    "cloze-tuning": {**TRAINED, "words": "the,my,is", "rank": 4},
+    "list": {
+        **{"words": "the,my,is", "rank": 4, "rounds": 1, "steps": 5, "batch": 4},
+        **{"teacher_steps": 3, "labelled_steps": 2},
+    },
 }
 LACKING = [slug for slug, package in (("mipro", "optuna"),) if find_spec(package) is None]
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]

@@ -144,6 +144,7 @@ class CrossTune:
         """Return what label attention learns from texts and classes, and its best validation score (nan: none)."""
         import torch
 
+        from promptology.training.attention import heads_for
         from promptology.training.batches import Batches, epochs_to_steps
         from promptology.training.initial import array
         from promptology.training.loop import Group, train
@@ -155,7 +156,7 @@ class CrossTune:
         X = run.model().embed(as_asked([text for text, _ in D], *how))
         H = run.model().embed(as_asked(wordings, *how))
         y = torch.tensor([signature.class_names.index(name) for _, name in D])
-        start = self._start(run, X)
+        start = heads_for(X, self.heads, self.width, run.rng("projections"))
         net = make_network("label-attention", {}, start)
         x, h = torch.from_numpy(X.copy()), torch.from_numpy(H.copy())
 
@@ -184,19 +185,6 @@ class CrossTune:
         )
         run.log("crosstune", texts=label, items=len(D), epochs=trained.steps / epoch, features=how[0])
         return learned(), trained.best_value
-
-    def _start(self, run: Run, X: Any) -> dict[str, Any]:
-        """Return W^Q = W^K, slices of one random orthogonal matrix, and by what vectors are scaled."""
-        d = X.shape[1]
-        width = self.width or max(1, d // self.heads)
-        if self.heads < 1 or width > d:
-            raise UsageError(f"{self.heads} heads of width {width} do not fit vectors of width {d}")
-        draws = run.rng("projections").standard_normal((-(-self.heads * width // d), d, d))
-        Q = np.concatenate([np.linalg.qr(one)[0] for one in draws])[: self.heads * width]
-        W = Q.reshape(self.heads, width, d).astype(np.float32)
-        spread = X.std(axis=0)
-        spread[spread < 1e-6] = 1.0
-        return {"query": W, "key": W.copy(), "mean": X.mean(axis=0), "spread": spread}
 
     def _written(self, run: Run, D: Pairs) -> Pairs:
         """Return texts that the chat model writes, with the classes that were meant."""

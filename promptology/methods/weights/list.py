@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from promptology.training.cloze import ClozeObjective
 
 META = "meta"
-ALONG = 2
-"""Passes that an item costs with derivatives along a direction: each product of the pass is made twice."""
+TINY = 1e-30
+"""In place of a sum of weights that is 0."""
 LABELLED, UNIFORM, WEIGHTED = "labelled", "uniform", "weighted"
-Pick = tuple[str, int]
-"""A phase, and the index of a text in it."""
+Pick = tuple[str, int, int]
+"""A phase, the step, and the index of a text."""
 
 
 @method("list", family="weights", learns="weights", paper="arXiv:2110.06274", needs={"model": Trainable})
@@ -96,7 +96,7 @@ class LiST:
     def plan(self, task: Task) -> Cost:
         """Return the passes of teacher 0 and of all rounds."""
         first, last, uniform = self._lengths(sum(i.labelled for i in task.train))
-        weighted = self.batch * (PASSES + ALONG) + PASSES * self.meta_batch
+        weighted = self.batch * (PASSES + 1) + PASSES * self.meta_batch
         each = uniform * PASSES * self.batch + (self.steps - uniform) * weighted
         each += PASSES * last * self.labelled_batch + len(task.unlabeled)
         return Cost(passes=PASSES * first * self.labelled_batch + self.rounds * each)
@@ -107,16 +107,14 @@ class LiST:
 
         body = run.model().frozen()
         goal = ClozeObjective(run, body, self.template, self.words)
-        texts = self._unlabelled(run)
-        rows = goal.clozes(texts)
-        first, last, _ = self._lengths(len(goal.items))
+        rows = goal.clozes(self._unlabelled(run))
         theta = self._adapters(run, body, "teacher")
-        self._train(run, goal, theta, rows, None, 0, first)
+        self._train(run, goal, theta, rows, None, 0)
         for s in range(1, self.rounds + 1):
             run.keep(goal.learned(*theta.parts(), method="list"))
             q = self.pseudo_labels(run, goal, theta, rows, s)
             theta = self._adapters(run, body, f"student {s}")
-            self._train(run, goal, theta, rows, q, self.steps, last)
+            self._train(run, goal, theta, rows, q, s)
         return goal.learned(*theta.parts(), method="list")
 
     def _lengths(self, labelled: int) -> tuple[int, int, int]:
@@ -145,117 +143,60 @@ class LiST:
             run.log("list", trained=trained, share=trained / body.parameters(), unlabelled=len(run.task.unlabeled))
         return made
 
-    def _train(
-        self, run: Run, goal: ClozeObjective, theta: Adapters, rows: Any, q: Any, unlabelled: int, labelled: int
-    ) -> None:
-        """Make the unlabelled steps of a round, and then its labelled ones."""
+    def _train(self, run: Run, goal: ClozeObjective, theta: Adapters, rows: Any, q: Any, s: int) -> None:
+        """Make the unlabelled steps of round s, and then its labelled ones; round 0 is teacher 0's."""
         from promptology.injection import attach
         from promptology.training.batches import Batches
+        from promptology.training.influence import divergence
         from promptology.training.loop import Group, train
 
-        body, B = goal.body, self.batch
+        first, last, uniform = self._lengths(len(goal.items))
+        unlabelled, labelled = (self.steps, last) if s else (0, first)
         if unlabelled + labelled == 0:
             return
-        mine = Batches(range(len(goal.items)), self.labelled_batch, run.rng("labelled"))
-        meta = Batches(range(len(goal.items)), self.meta_batch, run.rng("meta"))
-        others = Batches(range(len(rows)), B, run.rng("unlabelled"), [len(r) for r in rows]) if unlabelled else None
-        uniform = self._lengths(len(goal.items))[2]
+        mine = Batches(range(len(goal.items)), self.labelled_batch, run.rng(f"labelled, round {s}"))
+        meta = Batches(range(len(goal.items)), self.meta_batch, run.rng(f"meta, round {s}"))
+        lengths = [len(row) for row in rows]
+        others = (
+            Batches(range(len(rows)), self.batch, run.rng(f"unlabelled, round {s}"), lengths) if unlabelled else mine
+        )
 
         def batches(k: int) -> list[Pick]:
-            if k >= unlabelled or others is None:
-                return [(LABELLED, i) for i in mine(k - unlabelled)]
-            if k < uniform:
-                return [(UNIFORM, i) for i in others(k)]
-            # Texts of L_meta stand behind: one step, one batch.
-            return [*((WEIGHTED, i) for i in others(k)), *((META, i) for i in meta(k))]
+            if k >= unlabelled:
+                return [(LABELLED, k, i) for i in mine(k - unlabelled)]
+            return [(UNIFORM if k < uniform else WEIGHTED, k, i) for i in others(k)]
 
         def step(picks: list[Pick]) -> Tensor:
-            chosen = [i for phase, i in picks if phase != META]
-            with body.lock:
-                if picks[0][0] == LABELLED:
-                    with attach(body.model, theta.fillings()):
+            (phase, k, _), chosen = picks[0], [i for _, _, i in picks]
+            with goal.body.lock:
+                if phase == LABELLED:
+                    with attach(goal.body.model, theta.fillings()):
                         return goal.loss(chosen)
                 some, target = [rows[i] for i in chosen], q[chosen]
-                w = None
-                if picks[0][0] == WEIGHTED:
-                    labelled = [i for phase, i in picks if phase == META]
-                    w = self.weigh(goal, theta, some, target, labelled, chosen)
-                with attach(body.model, theta.fillings()):
+                w = self.weigh(goal, theta, some, target, meta(k), chosen) if phase == WEIGHTED else None
+                with attach(goal.body.model, theta.fillings()):
                     losses = divergence(goal, some, target)
             return losses.mean() if w is None else (w * losses).sum()
 
         def cost(picks: list[Pick]) -> Cost:
-            along = ALONG * sum(phase == WEIGHTED for phase, _ in picks)
-            return Cost(passes=PASSES * len(picks) + along)
+            weighted = picks[0][0] == WEIGHTED
+            # Texts whose weights are asked for go through the model once more, labelled ones for their gradient.
+            return Cost(passes=PASSES * len(picks) + weighted * (len(picks) + PASSES * self.meta_batch))
 
-        rate = self.rate if unlabelled else self.teacher_rate
-        groups = [Group("adapters", theta.parameters, rate)]
+        groups = [Group("adapters", theta.parameters, self.rate if s else self.teacher_rate)]
         train(run, step, batches, groups, steps=unlabelled + labelled, cost=cost)
 
     def pseudo_labels(self, run: Run, goal: ClozeObjective, theta: Adapters, rows: Any, s: int) -> Tensor:
         """Return the teacher's class probabilities of all unlabelled texts, float32 (texts, classes)."""
-        import torch
+        from promptology.training.pseudo import soft_labels
 
-        from promptology.injection import attach
-        from promptology.prompts.arrays import fingerprint
-        from promptology.training.initial import array
-
-        mark = fingerprint({name: array(p) for name, p in theta.parameters.items()})
-        parts = ["pseudo-labels", mark, goal.readout.to_json(), rows]
-
-        def work() -> dict[str, Any]:
-            with goal.body.quiet(), attach(goal.body.model, theta.fillings()):
-                found = [goal.class_logprobs(rows[at : at + 64]) for at in range(0, len(rows), 64)]
-            return {"q": array(torch.cat(found).exp())}
-
-        q = torch.tensor(run.model().compute(parts, len(rows), work)["q"], device=goal.body.device)
-        counts = torch.bincount(q.argmax(dim=1), minlength=q.shape[1]).tolist()
-        run.log("pseudo-labels", round=s, confidence=float(q.amax(dim=1).mean()), most=max(counts), least=min(counts))
-        if max(counts) == len(rows):
-            only = goal.signature.class_names[counts.index(max(counts))]
-            run.warn(f"round {s}: the teacher calls every unlabelled text {only!r}; self-training can only repeat that")
-        return q
+        return soft_labels(run, goal, theta, rows, f"round {s}")
 
     def weigh(
         self, goal: ClozeObjective, theta: Adapters, rows: Any, q: Tensor, labelled: Sequence[int], texts: Sequence[int]
     ) -> Tensor:
         """Return the weights of a batch of pseudo-labelled `texts`, (B,), with 1 in sum, or 0 where none would help."""
+        from promptology.training.influence import influence
+
         u = influence(goal, theta, rows, q, labelled).clamp(min=0)
-        return u / u.sum().clamp(min=torch_tiny(u))
-
-
-def torch_tiny(u: Tensor) -> float:
-    """Return the smallest normal number of a tensor's type."""
-    import torch
-
-    return float(torch.finfo(u.dtype).tiny)
-
-
-def divergence(goal: ClozeObjective, rows: Any, q: Tensor) -> Tensor:
-    """Return KL(q_i || p(x_i)) of each row, in nats, under whatever is attached."""
-    import torch
-
-    losses: Tensor = (torch.special.xlogy(q, q) - q * goal.class_logprobs(rows)).sum(dim=1)
-    return losses
-
-
-def influence(goal: ClozeObjective, theta: Adapters, rows: Any, q: Tensor, labelled: Sequence[int]) -> Tensor:
-    """Return u_i = <grad L_meta, grad l_i> over all that is trained, for each row: (B,)."""
-    import torch
-    from torch.autograd import forward_ad
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    from promptology.injection import attach
-
-    model, parameters = goal.body.model, theta.parameters
-    with torch.enable_grad(), attach(model, theta.fillings()):
-        g = torch.autograd.grad(goal.loss(labelled), list(parameters.values()), allow_unused=True)
-    # Fused attention has no derivative along a direction; this one is made of operations that have.
-    with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-        along = {
-            name: p.detach() if d is None else forward_ad.make_dual(p.detach(), d)
-            for (name, p), d in zip(parameters.items(), g, strict=True)
-        }
-        with attach(model, theta.fillings(along)):
-            found = forward_ad.unpack_dual(divergence(goal, rows, q)).tangent
-    return torch.zeros(len(rows), device=q.device) if found is None else found
+        return u / u.sum().clamp(min=TINY)

@@ -24,6 +24,7 @@ from promptology.run.meter import Meter
 from promptology.run.store import memory_store
 from promptology.testing.fixtures import HashingEncoder
 from promptology.training import loop
+from promptology.training.attention import heads_for
 from promptology.training.objectives import score_of
 
 torch.set_num_threads(1)
@@ -75,8 +76,7 @@ def test_every_text_is_asked_for_once():
 
 
 def test_it_starts_as_slices_of_one_orthogonal_matrix():
-    task = described(one_class())
-    net = CrossTune(heads=4)._start(run_of(task, HashingEncoder()), HashingEncoder().embed(["a", "b c"]))
+    net = heads_for(HashingEncoder().embed(["a", "b c"]), 4, 0, np.random.default_rng(0))
     assert net["query"].shape == (4, 16, 64)
     rows = net["query"].reshape(64, 64)
     np.testing.assert_allclose(rows @ rows.T, np.eye(64), atol=1e-5)
@@ -100,7 +100,7 @@ def test_one_epoch_is_adamw_on_the_cross_entropy(monkeypatch):
     part = method.fit(run).part(Network)
     vectors = HashingEncoder().embed([i.inputs["text"] for i in task.train])
     h = torch.from_numpy(HashingEncoder().embed([c.description for c in task.signature.classes]))
-    net = make_network("label-attention", {}, method._start(run_of(task, HashingEncoder()), vectors))
+    net = make_network("label-attention", {}, heads_for(vectors, 2, 0, run.rng("projections")))
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
     y = torch.tensor([list(WORDS).index(i.target) for i in task.train])
     # A word that no text has gives gradients that are rounding, which Adam makes as large as any other.

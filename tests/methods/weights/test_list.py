@@ -15,13 +15,14 @@ from whitebox import one_class, run_of, untouched, weights_of
 import promptology as pt
 from promptology.errors import UsageError
 from promptology.injection import attach
-from promptology.methods.weights.list import LiST, divergence, influence
+from promptology.methods.weights.list import LiST
 from promptology.models.local import open_local
 from promptology.predict import bind
 from promptology.prompts.sites import Weights
 from promptology.training import loop
 from promptology.training.adapters import Adapters
 from promptology.training.cloze import ClozeObjective
+from promptology.training.influence import divergence, influence
 
 torch.set_num_threads(1)
 SAID = "parcel,slow,invoice,card"
@@ -131,7 +132,7 @@ def test_weights_are_not_negative_sum_to_one_and_treat_equal_texts_alike(bert):
 
 def test_no_weight_where_nothing_helps(bert, monkeypatch):
     goal, theta, rows, q = parts_of(bert)
-    monkeypatch.setattr("promptology.methods.weights.list.influence", lambda *a: -torch.ones(3))
+    monkeypatch.setattr("promptology.training.influence.influence", lambda *a: -torch.ones(3))
     assert LiST().weigh(goal, theta, rows[:3], q[:3], [0], range(3)).tolist() == [0.0, 0.0, 0.0]
 
 
@@ -154,15 +155,15 @@ def test_it_goes_through_the_papers_phases(bert, monkeypatch):
     def watched(run, step, batches, groups, **settings):
         start = {name: p.detach().clone() for name, p in groups[0].parameters.items()}
         phases = [batches(k) for k in range(settings["steps"])]
-        seen.append((start, [{p for p, _ in picks} for picks in phases], [len(p) for p in phases], groups[0].rate))
+        seen.append((start, [{p for p, _, _ in picks} for picks in phases], [len(p) for p in phases], groups[0].rate))
         return train(run, step, batches, groups, **settings)
 
     monkeypatch.setattr(loop, "train", watched)
     fit(bert, teacher_rate=0.02)
     phases = [phase for _, phase, _, _ in seen]
     assert phases[0] == [{"labelled"}] * 3
-    assert phases[1] == phases[2] == [{"uniform"}] * 2 + [{"weighted", "meta"}] * 3 + [{"labelled"}] * 2
-    assert [sizes for _, _, sizes, _ in seen] == [[4] * 3, *[[6, 6, 10, 10, 10, 4, 4]] * 2]
+    assert phases[1] == phases[2] == [{"uniform"}] * 2 + [{"weighted"}] * 3 + [{"labelled"}] * 2
+    assert [sizes for _, _, sizes, _ in seen] == [[4] * 3, *[[6, 6, 6, 6, 6, 4, 4]] * 2]
     assert [rate for *_, rate in seen] == [0.02, 0.01, 0.01]
     base = dict(bert.frozen().model.named_parameters())
     for start, *_ in seen:
