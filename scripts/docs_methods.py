@@ -43,7 +43,8 @@ ACCESS = {
 }
 ROLES = {
     "model": "does the task",
-    "optimizer": "writes new prompts",
+    "optimizer": "writes new prompts, or texts",
+    "teacher": "says of texts that were written what they are",
     "judge": "compares or grades outputs",
     "encoder": "tells which contexts are similar",
     "person": "changes drafts by hand",
@@ -55,6 +56,11 @@ EXAMPLES = {
     "trainable": ("wordland:season?train=64", "zoo:word-t5", "6000passes"),
 }
 """A task, a model that comes with the package and a budget, for each access; the first that a method takes counts."""
+CLOZE = "wordland:season?train=20&validation=20&unlabeled=300", "zoo:word-mlm", "60000passes"
+OWN: dict[str, tuple[str, str, str]] = {"cloze-tuning": CLOZE, "list": CLOZE}
+"""The same for methods that take models of one kind only."""
+SHORTER = {"cloze-tuning": {"steps": 100}, "list": {"rounds": 1, "steps": 150}}
+"""Settings of an example whose defaults would take minutes."""
 
 
 def cards() -> dict[str, Card]:
@@ -147,16 +153,18 @@ def settings(card: Card) -> str:
 def example(card: Card) -> list[str]:
     """Return how to run a method on a model that comes with the package, both ways."""
     access = next((a for a in card.needs.get("model", ()) if a in EXAMPLES), "generates")
-    task, model, budget = EXAMPLES[access]
+    task, model, budget = OWN.get(card.slug) or EXAMPLES[access]
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
     if encoder := "encoder" in card.needs:
         lines[0] += " \\"
         lines.append("    --encoder minilm")
-    if card.settings and (value := card.settings[0].default) != "":
+    shown = SHORTER.get(card.slug) or {f.name: f.default for f in card.settings[:1] if f.default != ""}
+    if shown:
         lines[-1] += " \\"
-        lines.append(f"    --set {card.settings[0].name}={_plain(value)} --budget {budget}")
-        given = f"    settings={{{card.settings[0].name!r}: {value!r}}},\n".replace("'", '"')
+        said = " ".join(f"--set {name}={_plain(value)}" for name, value in shown.items())
+        lines.append(f"    {said} --budget {budget}")
+        given = f"    settings={shown},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
     given += '    helpers={"encoder": pt.model("minilm")},\n' if encoder else ""

@@ -39,10 +39,10 @@ TUNED = ("adapters", "full", "none")
 class ClozeTuning:
     """Tune a language model on the words that name the classes."""
 
-    template: str = TOPIC
-    """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     words: str = ""
     """v: the words of each class in their order, "great|good, terrible"; empty: the class names."""
+    template: str = TOPIC
+    """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     aggregate: str = "mean"
     """How several words of a class count: mean of their logits (PET), or words, their share of all words (KPT)."""
     tune: str = "adapters"

@@ -58,10 +58,10 @@ Pick = tuple[str, int, int]
 class LiST:
     """Tune adapters by self-training at a cloze."""
 
-    template: str = TOPIC
-    """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     words: str = ""
     """One label word of each class in their order, by commas; empty: the class names."""
+    template: str = TOPIC
+    """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     rank: int = 128
     """Rank of the adapters (code)."""
     std: float = 0.0002
