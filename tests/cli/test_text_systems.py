@@ -11,13 +11,15 @@ pytest.importorskip("torch")
 import tiny
 from whitebox import WORDS, one_class
 
+from promptology.zoo.folders import find
+
 BUDGET = ("--budget", "20000passes")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    task, spare = one_class(40, 20, 20), one_class(30, 0, 0, seed=9)
+    task = one_class(40, 20, 20)
     (tmp_path / "task").mkdir()
     splits = {"train": task.train, "validation": task.validation, "test": task.open_test()}
     for name, items in splits.items():
@@ -25,8 +27,6 @@ def folder(tmp_path, monkeypatch):
             rows = csv.writer(file)
             rows.writerow(["text", "label"])
             rows.writerows([item.inputs["text"], item.target] for item in items)
-    with (tmp_path / "unlabeled.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["text"], *([item.inputs["text"]] for item in spare.train)])
     return tmp_path
 
 
@@ -56,19 +56,24 @@ def test_crosstune(cli, folder):
     assert [part["kind"] for part in parts] == ["network", "readout"]
 
 
-def test_list(cli, folder):
-    tiny.tiny_bert(folder / "model")
-    given = ("words=parcel,slow,invoice,card", "rank=2", "rounds=1", "steps=4", "teacher_steps=2", "labelled_steps=2")
-    asked = ("--model", "hf:model", "--method", "list", "--readout", "nearest-label")
-    asked = (*asked, *(part for setting in given for part in ("--set", setting)))
-    without = cli("fit", *SHARED, *asked, *BUDGET, cwd=folder)
+@pytest.mark.skipif(find("word-mlm") is None, reason="zoo model word-mlm is not there")
+def test_list(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    task = "wordland:season?seed=2&train=20&validation=20&test=60"
+    given = ("rank=8", "rounds=1", "steps=20", "teacher_steps=20", "labelled_steps=10")
+    asked = ("--model", "zoo:word-mlm", "--method", "list", *(p for setting in given for p in ("--set", setting)))
+    without = cli("fit", "--task", task, *asked, *BUDGET, cwd=tmp_path)
     assert without.returncode == 2
-    assert "list learns from texts without labels, and task 'task' has none" in without.stderr
-    (folder / "unlabeled.csv").rename(folder / "task" / "unlabeled.csv")
-    fitted(cli, folder, *asked)
-    parts = json.loads((folder / "mine" / "prompt.json").read_text())["parts"]
+    assert "list learns from texts without labels, and task 'wordland:season' has none" in without.stderr
+    done = cli("fit", "--task", f"{task}&unlabeled=60", *asked, *BUDGET, "--out", "mine", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (arm,) = json.loads(done.stdout)["arms"]
+    assert arm["score"]["value"] > 0.8
+    parts = json.loads((tmp_path / "mine" / "prompt.json").read_text())["parts"]
     assert [(part["kind"], part["type"]) for part in parts] == [
         ("weights", "adapter"),
         ("weights", "full"),
         ("readout", "cloze"),
     ]
+    said = cli("apply", "mine", "--model", "zoo:word-mlm", "the snow lay on the roof", "--json", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
