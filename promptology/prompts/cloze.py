@@ -19,6 +19,8 @@ from promptology.errors import UsageError
 from promptology.prompts.render import field_texts, fill, input_text, placeholders
 
 TOPIC = "{input} it was about {mask}."
+AUTO = "auto"
+"""In the place of label words: they are found on the training items."""
 MASK, INPUT = "{mask}", "input"
 AGGREGATES = ("mean", "words")
 """How the words of a class become its score: the mean of their logits (PET), or of their log-probabilities after a
@@ -39,12 +41,13 @@ def check_template(template: str, signature: Signature) -> str:
 
 
 def label_words(text: str, signature: Signature) -> dict[str, tuple[str, ...]]:
-    """Return the words of each class: of "great|good, terrible", in the order of the classes; empty: their names.
+    """Return the words of each class: of "great|good, terrible", in their order; empty or "auto": their names.
 
     Raises UsageError where their number is not that of the classes, or a word speaks for two classes.
     """
     names = signature.class_names
-    parts = [[word.strip() for word in part.split("|")] for part in text.split(",")] if text else [[n] for n in names]
+    given = text.split(",") if text not in ("", AUTO) else []
+    parts = [[word.strip() for word in part.split("|")] for part in given] or [[name] for name in names]
     if len(parts) != len(names) or not all(word for part in parts for word in part):
         raise UsageError(
             f"label words {text[:60]!r} are for {len(parts)} classes, and there are {len(names)}: "

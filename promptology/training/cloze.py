@@ -12,18 +12,19 @@ from torch import Tensor
 
 from promptology.data.items import Item
 from promptology.errors import UsageError
-from promptology.prompts.cloze import MASK, check_template, cloze_of, label_words, membership
+from promptology.prompts.cloze import AUTO, MASK, check_template, cloze_of, label_words, membership
 from promptology.prompts.learned import Learned, Part, Readout
 from promptology.run.engine import Run
+from promptology.training.label_words import found_words
 from promptology.training.objectives import Objective
 
 
 class ClozeObjective(Objective):
     """Cross-entropy over the label words at the gap (PET, arXiv:2001.07676; LM-BFF, arXiv:2012.15723).
 
-    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them. A masked model has its mask there, a
-    causal one must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises UsageError for other
-    models and outputs, and for a word of several tokens.
+    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them. A masked model has
+    its mask there, a causal one must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises
+    UsageError for other models and outputs, and for a word of several tokens.
     """
 
     def __init__(self, run: Run, body: Any, template: str, words: str = "", aggregate: str = "mean") -> None:
@@ -38,15 +39,16 @@ class ClozeObjective(Objective):
             if rest.strip(" ."):
                 raise UsageError(f"{body.name} is causal: {{mask}} must be the end of a template, not before {rest!r}")
             template = f"{template.rstrip()}{MASK}"
-        by_class = label_words(words, self.signature)
         before = "" if getattr(body, "chat", False) else " "
         mask = str(body.tokenizer.mask_token) if body.kind == "masked" else ""
-        options = {"template": template, "mask": mask, "words": {n: list(w) for n, w in by_class.items()}}
-        self.readout = Readout("cloze", {**options, "aggregate": aggregate, "before": before})
         count = run.model().count_tokens
         self._cloze = cloze_of(template, mask, self.signature, most=run.model().context or 0, count=count)
         self.rows = self.clozes(self.items)
         self.gold = torch.tensor([self.signature.class_names.index(i.target) for i in self.items], device=body.device)
+        words = ",".join(found_words(run, self)) if words == AUTO else words
+        by_class = label_words(words, self.signature)
+        options = {"template": template, "mask": mask, "words": {n: list(w) for n, w in by_class.items()}}
+        self.readout = Readout("cloze", {**options, "aggregate": aggregate, "before": before})
         self._aggregate = aggregate
         self._matrix = torch.tensor(membership(list(by_class.values())), dtype=torch.float32, device=body.device)
         said = [self._token(word, before) for part in by_class.values() for word in part]
@@ -74,8 +76,8 @@ class ClozeObjective(Objective):
         """Return the tokens of items as clozes."""
         return [self.body.encode(self._messages(item)) for item in items]
 
-    def class_logprobs(self, rows: Sequence[list[int]]) -> Tensor:
-        """Return log-probabilities of the classes, float32 (rows, classes), under whatever is attached."""
+    def slot_logits(self, rows: Sequence[list[int]]) -> Tensor:
+        """Return the model's logits at the gap, float32 (rows, vocabulary), under whatever is attached."""
         body = self.body
         if body.kind == "masked":
             placed = [body.reader.masked(list(row)) for row in rows]
@@ -83,7 +85,12 @@ class ClozeObjective(Objective):
         else:
             at = [len(row) - 1 for row in rows]
         states = body.hidden(rows).states
-        found = body.logits(states[torch.arange(len(rows)), torch.tensor(at)])[:, self._ids].float()
+        found: Tensor = body.logits(states[torch.arange(len(rows)), torch.tensor(at)]).float()
+        return found
+
+    def class_logprobs(self, rows: Sequence[list[int]]) -> Tensor:
+        """Return log-probabilities of the classes, float32 (rows, classes), under whatever is attached."""
+        found = self.slot_logits(rows)[:, self._ids]
         if self._aggregate == "words":
             found = torch.log_softmax(found, dim=1)
         return torch.log_softmax(found @ self._matrix, dim=1)

@@ -13,6 +13,9 @@ Better Few-shot Learners", ACL 2021, arXiv:2012.15723 (LM-BFF: settings).
 Nothing is added to the model for that, so it answers before it has learned anything: `tune=none` is the cloze read as
 it is. `tune=full` trains all weights, as both papers do; `adapters` a few percent of them (LiST, arXiv:2110.06274). The
 model itself stays as it is. A causal model has its gap at the end of the template.
+
+With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF, section
+5.1). Not here: PET's ensembles over patterns and their distillation, LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import TOPIC, label_words
+from promptology.prompts.cloze import AUTO, TOPIC, label_words
 from promptology.prompts.learned import Learned, Part
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -40,7 +43,8 @@ class ClozeTuning:
     """Tune a language model on the words that name the classes."""
 
     words: str = ""
-    """v: the words of each class in their order, "great|good, terrible"; empty: the class names."""
+    """v: the words of each class in their order, "great|good, terrible"; empty: the class names; auto: found on
+    the training texts (LM-BFF, section 5.1)."""
     template: str = TOPIC
     """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     aggregate: str = "mean"
@@ -68,13 +72,14 @@ class ClozeTuning:
 
     def plan(self, task: Task) -> Cost:
         """Return three passes for each item of each step, and the scoring of validation items, one pass for each word."""
+        found = sum(i.labelled for i in task.train) if self.words == AUTO else 0
         if self.tune == "none":
-            return Cost()
+            return Cost(passes=found)
         words = sum(map(len, label_words(self.words, task.signature).values())) if task.signature.classes else 1
         scored = sum(i.labelled for i in task.validation) * words
         between = every(self)
         checks = -(-self.steps // between) if between else 0
-        return Cost(passes=PASSES * self.steps * self.batch + checks * scored)
+        return Cost(passes=found + PASSES * self.steps * self.batch + checks * scored)
 
     def fit(self, run: Run) -> Learned:
         """Return the weights that moved, with template and words."""

@@ -33,7 +33,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import TOPIC
+from promptology.prompts.cloze import AUTO, TOPIC
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -59,7 +59,7 @@ class LiST:
     """Tune adapters by self-training at a cloze."""
 
     words: str = ""
-    """One label word of each class in their order, by commas; empty: the class names."""
+    """One label word of each class in their order, by commas; empty: the class names; auto: as of cloze-tuning."""
     template: str = TOPIC
     """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     rank: int = 128
@@ -95,11 +95,13 @@ class LiST:
 
     def plan(self, task: Task) -> Cost:
         """Return the passes of teacher 0 and of all rounds."""
-        first, last, uniform = self._lengths(sum(i.labelled for i in task.train))
+        labelled = sum(i.labelled for i in task.train)
+        first, last, uniform = self._lengths(labelled)
         weighted = self.batch * (PASSES + 1) + PASSES * self.meta_batch
         each = uniform * PASSES * self.batch + (self.steps - uniform) * weighted
         each += PASSES * last * self.labelled_batch + len(task.unlabeled)
-        return Cost(passes=PASSES * first * self.labelled_batch + self.rounds * each)
+        words = labelled if self.words == AUTO else 0
+        return Cost(passes=words + PASSES * first * self.labelled_batch + self.rounds * each)
 
     def fit(self, run: Run) -> Learned:
         """Return adapters and head of the last student, with template and words."""
