@@ -14,8 +14,8 @@ Nothing is added to the model for that, so it answers before it has learned anyt
 it is. `tune=full` trains all weights, as both papers do; `adapters` a few percent of them (LiST, arXiv:2110.06274). The
 model itself stays as it is. A causal model has its gap at the end of the template.
 
-With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF, section
-5.1). Not here: PET's ensembles over patterns and their distillation, LM-BFF's generated templates and demonstrations.
+With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF,
+section 5.1). Not here: PET's ensembles over patterns and their distillation, LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ClozeTuning:
     """How often the state is scored on validation items (LM-BFF: every 100 steps); the best is kept. 0: the last is."""
 
     def plan(self, task: Task) -> Cost:
-        """Return three passes for each item of each step, and the scoring of validation items, one pass for each word."""
+        """Return three passes for each item of each step, and the scoring of validation items, one for each word."""
         found = sum(i.labelled for i in task.train) if self.words == AUTO else 0
         if self.tune == "none":
             return Cost(passes=found)
