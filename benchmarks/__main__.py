@@ -20,6 +20,7 @@ WHERE = {
     "B4": "b04_warm",
     "B5": "b05_overhead",
     "B6": "b06_budget",
+    "B8": "b08_search",
     "B9": "b09_selection",
     "B10": "b10_soft_prompts",
     "B13": "b13_scoring",
@@ -30,6 +31,7 @@ WHERE = {
     "B20": "b20_behind",
     "B21": "b21_buckets",
     "B22": "b22_tenants",
+    "B23": "b23_long",
 }
 EXAMPLES = """examples:
   python -m benchmarks setup              make the peers' environments under .bench/envs

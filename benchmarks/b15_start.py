@@ -11,7 +11,7 @@ from benchmarks.environments import BenchError, interpreter
 from benchmarks.ratios import median
 
 TITLE = "import and --help in a new interpreter"
-PEERS = tuple(name for name, peer in ALL.items() if not peer.heavy)
+PEERS = tuple(name for name, peer in ALL.items() if not peer.heavy and not peer.name)
 COMMANDS = {"inspect-ai": "inspect", "promptolution": "promptolution-experiment"}  # the others have none
 
 

@@ -52,6 +52,7 @@ class Session:
     figures: list[dict[str, Any]] = field(default_factory=list)
     equality: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def say(self, line: str) -> None:
@@ -68,6 +69,10 @@ class Session:
         interval = "" if estimate.low == estimate.high else f" [{estimate.low:.4g}, {estimate.high:.4g}]"
         verdict = "" if bar is None else f"   bar {bar.sign} {bar.limit:g}: {'met' if met else 'NOT met'}"
         self.say(f"{what}: {estimate.value:.4g}{interval} {unit}{verdict}")
+
+    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Record a table that no bar stands on; the first column names its rows."""
+        self.tables.append({"title": title, "head": list(head), "rows": [list(row) for row in rows]})
 
     def equal(self, what: str, sides: Mapping[str, Sequence[Any]]) -> None:
         """Record that all sides have the same values; raises BenchError where they differ: no timing without it."""

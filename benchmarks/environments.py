@@ -22,7 +22,7 @@ class Peer(NamedTuple):
     """A released package that we are measured against: its module, and the first Python that it cannot be used with.
 
     `extra`: of the package's, to install with it; `also`: a package that it uses but does not bring. `heavy`: brings
-    torch, for whatever is compared inside a model.
+    torch, for whatever is compared inside a model. `name`: of the environment, where it is not the package's.
     """
 
     package: str
@@ -32,6 +32,7 @@ class Peer(NamedTuple):
     extra: str = ""
     heavy: bool = False
     also: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def requirement(self) -> str:
@@ -41,7 +42,7 @@ class Peer(NamedTuple):
     @property
     def folder(self) -> Path:
         """Return where the environment lies."""
-        return BENCH / "envs" / self.package
+        return BENCH / "envs" / (self.name or self.package)
 
     @property
     def python(self) -> Path:
@@ -50,9 +51,10 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    peer.package: peer
+    peer.name or peer.package: peer
     for peer in (
         Peer("dspy", "3.4.1", "dspy"),
+        Peer("dspy", "3.4.1", "dspy", extra="optuna", name="dspy-optuna"),  # brings gepa 0.1.4 too
         Peer("promptolution", "2.3.0", "promptolution", (3, 13)),
         Peer("gepa", "0.1.4", "gepa"),
         Peer("inspect-ai", "0.3.285", "inspect_ai"),
@@ -78,7 +80,7 @@ def make(peer: Peer) -> None:
     if peer.below and sys.version_info >= peer.below:
         need = ".".join(map(str, peer.below))
         raise BenchError(f"{peer.requirement} needs Python below {need}; run the benchmarks with an older Python")
-    print(f"installing {peer.requirement} into .bench/envs/{peer.package}", file=sys.stderr)
+    print(f"installing {peer.requirement} into .bench/envs/{peer.folder.name}", file=sys.stderr)
     shutil.rmtree(peer.folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(peer.folder)], peer)
     # The constraints name the CPU build of torch, and the transformers that our side runs with.

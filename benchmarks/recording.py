@@ -51,6 +51,7 @@ def recorded(
         "equality": session.equality,
         "figures": session.figures,
         "notes": session.notes,
+        "tables": session.tables,
         "runs": session.runs,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -66,6 +66,7 @@ def section(record: Record, now: str) -> str:
         "|---|---|---|---|",
         *(f"| {f['what']} | {shown(f)} | {bar_of(f)} | {met_of(f)} |" for f in record["figures"]),
         "",
+        *(line for table in record.get("tables", ()) for line in lines_of(table)),
         *(f"- checked first: {line}" for line in record["equality"]),
         *(f"- {note}" for note in record["notes"]),
         f"- versions: {versions_of(record['versions'])}",
@@ -76,6 +77,12 @@ def section(record: Record, now: str) -> str:
         f"- source {record['source']}" + ("" if record["source"] == now else ", not the present one"),
     ]
     return "\n".join(lines)
+
+
+def lines_of(table: Mapping[str, Any]) -> list[str]:
+    """Return a table with its title."""
+    rows = [f"| {' | '.join(row)} |" for row in (table["head"], *table["rows"])]
+    return [f"{table['title']}:", "", rows[0], "|---" * len(table["head"]) + "|", *rows[1:], ""]
 
 
 def versions_of(versions: Mapping[str, Mapping[str, str]]) -> str:

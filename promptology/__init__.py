@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
     from promptology.prompts.learned import Learned
+    from promptology.web import page
 
 _HOME = {
     "promptology.api": (
@@ -105,6 +106,7 @@ _HOME = {
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
     "promptology.prompts.learned": ("Learned",),
+    "promptology.web": ("page",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -165,6 +167,7 @@ __all__ = [
     "load_task",
     "method",
     "model",
+    "page",
     "transfer",
 ]
 

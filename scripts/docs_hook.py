@@ -16,6 +16,7 @@ from mkdocs.structure.files import File
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
 import docs_methods  # noqa: E402
 import docs_pages  # noqa: E402
+import docs_tree  # noqa: E402
 
 from promptology.errors import PromptologyError  # noqa: E402
 
@@ -39,3 +40,8 @@ def on_files(files: Any, config: Any) -> Any:
     for path, text in docs_pages.generated().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **more: Any) -> str:
+    """Put a drawing of a real run where a page wants one."""
+    return docs_tree.filled(markdown)

@@ -62,6 +62,12 @@ OWN: dict[str, tuple[str, str, str]] = {"cloze-tuning": CLOZE, "list": CLOZE}
 SHORTER = {"cloze-tuning": {"steps": 100}, "list": {"rounds": 1, "steps": 150}}
 """Settings of an example whose defaults would take minutes."""
 
+ENOUGH = 180
+"""Calls of learning that a budget of 300 holds, 40 % being kept for evidence."""
+PEOPLE = """A person has to be there, or texts that a person edited:
+[learn from what people edit](../cookbook/edits.md) shows both, on the command line and in Python, and a simulated
+person as well."""
+
 
 def cards() -> dict[str, Card]:
     """Return the cards of the methods that come with the package; what else is installed here has pages of its own."""
@@ -118,8 +124,13 @@ def blocks(header: str) -> list[str]:
         if paragraph.startswith((" ", "\t")):
             parts.append(fence("text", textwrap.dedent(paragraph)))
         else:
-            parts.append(prose(" ".join(paragraph.split())))
+            parts += [LEAD.sub(r"**\1\2:**", prose(part)) for part in NEXT.split(" ".join(paragraph.split()))]
     return parts
+
+
+NEXT = re.compile(r"(?<=[.)]) (?=(?:Calls|Metric calls|Choices of ours)\b[^.]*?:)")
+LEAD = re.compile(r"^(Calls|Metric calls|Choices of ours)([^.:]*):")
+"""Where a header says what is paid and where it leaves the paper: paragraphs that are found at a glance."""
 
 
 def facts(card: Card) -> str:
@@ -152,13 +163,14 @@ def settings(card: Card) -> str:
 
 def example(card: Card) -> list[str]:
     """Return how to run a method on a model that comes with the package, both ways."""
+    if card.family == "people":
+        return [PEOPLE]
     access = next((a for a in card.needs.get("model", ()) if a in EXAMPLES), "generates")
     task, model, budget = OWN.get(card.slug) or EXAMPLES[access]
+    if access == "generates" and _calls(card, task) > ENOUGH:
+        budget = "5000calls"
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
-    if encoder := "encoder" in card.needs:
-        lines[0] += " \\"
-        lines.append("    --encoder minilm")
     shown = SHORTER.get(card.slug) or {f.name: f.default for f in card.settings[:1] if f.default != ""}
     if shown:
         lines[-1] += " \\"
@@ -167,7 +179,6 @@ def example(card: Card) -> list[str]:
         given = f"    settings={shown},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
-    given += '    helpers={"encoder": pt.model("minilm")},\n' if encoder else ""
     code = f"""import promptology as pt
 
 task = pt.load_task("{task}")
@@ -180,10 +191,18 @@ result = pt.fit(
 print(result.evidence)"""
     chat = "With the simulated chat model, which runs here, costs nothing and needs no network"
     about = {
-        "generates": f"{chat}{', and MiniLM, which comes with the extra `demo`' if encoder else ''}:",
+        "generates": f"{chat}:",
         "embeds": "With MiniLM, which comes with the extra `demo`:",
     }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
     return [about, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
+
+
+def _calls(card: Card, task: str) -> int:
+    """Return how many calls a method plans for learning."""
+    from promptology.data.loaders import load_task
+
+    plan = getattr(card.cls(), "plan", None)
+    return plan(load_task(task)).calls if plan else 0
 
 
 def _needs(card: Card) -> str:

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,30 @@ FLAGS = [
 ]
 WAIT = 60
 """Seconds that a browser or an answer of it may take."""
+
+CONTRAST = """(() => {
+  const parse = text => {
+    const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
+    const scale = text.startsWith("color(") ? 255 : 1;
+    return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers.length > 3 ? numbers[3] : 1];
+  };
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; }
+    return [255, 255, 255, 1];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility() || ["title", "desc"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
+    const [a, b] = [light(ink), light(behind(e))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), walker.currentNode.data.slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0]);
+})()"""
+"""Contrast of every text that is seen against what is behind it, smallest first, with its beginning."""
 
 
 class Browser:
@@ -49,6 +74,7 @@ class Browser:
             self._runner.run(self._connect(profile / "DevToolsActivePort"))
             for domain in ("Page", "Runtime", "Log", "Network"):
                 self.ask(f"{domain}.enable")
+            self.ask("Page.setLifecycleEventsEnabled", enabled=True)
         except BaseException:
             self.__exit__()
             raise
@@ -97,11 +123,58 @@ class Browser:
     def open(self, page: Path) -> None:
         """Load a page and wait until it stands."""
         self.messages.clear()
-        self.ask("Page.navigate", url=page.as_uri())
+        self.go(page.as_uri())
+
+    def go(self, url: str) -> None:
+        """Load an address and wait until it stands; messages of before are kept."""
+        asked = self.ask("Page.navigate", url=url)["loaderId"]
         end = time.monotonic() + WAIT
-        while not any(m.get("method") == "Page.loadEventFired" for m in self.messages):
+        # Another load, of the page that stood here before, may end meanwhile.
+        while not any(m["params"].get("loaderId") == asked for m in self.messages if _is_load(m)):
             assert time.monotonic() < end, "the page does not load"
-            self.run("0")
+            self.ask("Browser.getVersion")
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Wait until what is done inside has loaded a page."""
+        before = self._loaded()
+        yield
+        end = time.monotonic() + WAIT
+        while self._loaded() == before:
+            assert time.monotonic() < end, "the page does not load"
+            self.ask("Browser.getVersion")  # a page that is going away cannot be asked
+
+    def _loaded(self) -> int:
+        return sum(m.get("method") == "Page.loadEventFired" for m in self.messages)
+
+    def until(self, script: str) -> None:
+        """Wait until a JavaScript expression is true; it may fail while a page is being loaded."""
+        end = time.monotonic() + WAIT
+        while not self.run(f"(() => {{ try {{ return !!({script}) }} catch {{ return false }} }})()"):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.05)
+
+    def click(self, selector: str) -> None:
+        """Click in the middle of the first such element that can be seen, as a mouse does."""
+        found = f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.checkVisibility())"
+        find = (
+            f"(e => {{ if (!e) return null; e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+            f"const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})({found})"
+        )
+        place = self.run(find)
+        assert place, f"{selector} is not to be seen"
+        at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, **at)
+
+    def write(self, selector: str, text: str, over: bool = True) -> None:
+        """Type into a field: over what stands there, or at its end."""
+        self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.run(
+            f"(e => {{ if ({json.dumps(over)}) e.select(); else e.setSelectionRange(e.value.length, e.value.length) }})"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+        self.ask("Input.insertText", text=text)
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
@@ -130,12 +203,14 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", media=medium, features=features)
 
-    def press(self, key: str) -> None:
-        """Press and release a key."""
+    def press(self, key: str, *held: str) -> None:
+        """Press and release a key, with Control or Shift held if any."""
         code = {"Tab": 9, "Enter": 13}[key]
-        text = {"text": "\r"} if key == "Enter" else {}
+        text = {"text": "\r"} if key == "Enter" and not held else {}
+        keys = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        keys["modifiers"] = sum({"Control": 2, "Shift": 8}[name] for name in held)
         for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+            self.ask("Input.dispatchKeyEvent", type=kind, **keys, **text)
             text = {}
 
     def pdf(self) -> bytes:
@@ -146,3 +221,7 @@ class Browser:
         """Save a picture of the page, or of what stands in the window."""
         found = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
+
+
+def _is_load(message: dict[str, Any]) -> bool:
+    return message.get("method") == "Page.lifecycleEvent" and message["params"]["name"] == "load"

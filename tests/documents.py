@@ -107,7 +107,8 @@ def hostile_document():
         }
         for k in range(8)
     ]
-    spent = [counts(COST)] * 8
+    charged = counts(COST) | {"usd": 0.5}
+    spent = [{**charged, "roles": {"model": counts(COST), "optimizer": charged}}] * 8
     one = result(
         task, evidence(task, before, after), "opro", "start " + HOSTILE[0], HOSTILE[5], history, lineage, spent
     )
@@ -116,6 +117,8 @@ def hostile_document():
     doc["arms"][0]["label"] = HOSTILE[1]
     doc["agreement"]["labels"] = [HOSTILE[6], HOSTILE[2]]
     doc["arms"][0]["ledger"][0]["role"] = HOSTILE[6]
+    roles = doc["arms"][0]["course"]["roles"]
+    roles[HOSTILE[0]] = roles.pop("optimizer")
     doc["arms"][0]["warnings"] = list(HOSTILE)
     doc["arms"][0]["guards"] = {
         "noise": {"items": 9, "changed": 0.1, "difference": -0.01, "note": HOSTILE[0]},
@@ -144,13 +147,13 @@ def large_document(items=50_000, steps=10_000):
         parent = prompt(task, "start")
         for k in range(steps):
             child = prompt(task, f"candidate {k} " + "of many words " * 40)
-            lineage.born(child, parent)
+            lineage.born(child, parent, "an error that was shown, with some words about it " * 60)
             lineage.scored(child, [0.5 + 0.4 * k / steps] * 3)
             if k % 100 == 0:
                 lineage.kept(child, Cost(calls=k + 1))
                 parent = child
         history = [{"step": "step", "values": {"best": 0.5 + 0.4 * k / steps, "text": long[:80]}} for k in range(steps)]
-        spent = [{"calls": k + 1} for k in range(steps)]
+        spent = [{"calls": k + 1, "roles": {"model": {"calls": k + 1}}} for k in range(steps)]
         found = f"candidate {steps - 100} " + "of many words " * 40
         results.append(result(task, evidence(task, before, after), method, "start", found, history, lineage, spent))
     return made(task, results)

@@ -138,3 +138,24 @@ def samples(spec, stopwatch):
         "document": bool(document),
         "log_mb": folder_mb(found.folder.parent.parent),
     }
+
+
+def candidates(spec, stopwatch):
+    """Search through so many candidates, 50 items each, in a run that has calls enough."""
+    from promptology.methods.registry import create
+
+    model, count = Counter(0.0), spec["candidates"]
+    splits = {
+        name: [pt.Item(q["code"], {"text": q["text"]}, q["label"]) for q in spec[name]]
+        for name in ("train", "validation", "test")
+    }
+    task = pt.Task(**splits, classes=spec["classes"], name="bench")
+    settings = {"candidates": count, "shots": 0, "items": 50}
+    if spec["method"] == "evoprompt":
+        settings = {"variant": "ga", "population": 100, "generations": count // 100 - 1, "items": 50, "finalists": 1}
+    warm = pt.model(Counter(0.0).answer, identity="warm")
+    pt.fit(task, warm, "random-search", prompt=START, budget="200calls")
+    with stopwatch.running():
+        found = pt.fit(task, model.answer, create(spec["method"], settings), prompt=START, budget=f"{200 * count}calls")
+    (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+    return {"scores": found.charged.calls - model.variants, "proposals": model.variants, "mb": int(peak) / 1024}

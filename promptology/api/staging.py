@@ -92,7 +92,7 @@ def fit_stages(
     with watched(progress) as shown, begun(*given, **how, progress=shown) as at:
         with status_of(at.meter):
             found = stages(chosen, at.run, named, reserved)
-            check_alive(card, at.run, at.meter)
+            check_alive(card, at.run, at.meter, found.learned[-1])
             at.meter.check_missing()
         doc = _document(named, model, card.slug, found, at, run_settings, command)
         for n, learned in enumerate(found.learned, 1):

@@ -10,6 +10,7 @@ import numpy as np
 
 from promptology.api.common import Progress, as_task, handles_of, open_all, open_meter, scored, settings_of, watched
 from promptology.data.items import digest
+from promptology.data.scoring import figures_of
 from promptology.data.task import SPLITS, Task
 from promptology.errors import BudgetEnded, UsageError
 from promptology.evidence.documents import model_entry, score_of, task_entry
@@ -142,7 +143,7 @@ def _evaluate_one(
         meter.check_missing()
     guards = guard_prompt(task, learned, handles["model"], noise, openings)
     (one,) = both
-    metrics = task.metric.aggregate(one.outputs, one.targets)
+    metrics = figures_of(task.metric, one.outputs, one.targets)
     rng = np.random.default_rng(int(task.items_fingerprint(), 16))
     interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)

@@ -60,7 +60,7 @@ _python_shows = warnings.showwarning
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input or a model that refused, 130 interrupted."""
     # Importing the files registers their commands.
-    from promptology.cli import advise, catalogue, claims, fitting, runs, saved, serving, transfer, zoo  # noqa: F401
+    from promptology.cli import advise, catalogue, claims, fitting, page, runs, saved, serving, transfer, zoo  # noqa: F401
 
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:

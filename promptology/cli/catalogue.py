@@ -14,7 +14,19 @@ METHODS = """List the methods with what each needs, or show one with its setting
 
 Examples: promptology methods
 
-promptology methods spo"""
+promptology methods promptagent"""
+
+SAYS = {
+    "search": "Text by search: the prompt stays readable.",
+    "soft": "Vectors and heads: the prompt is numbers, and the model stays frozen.",
+    "weights": "Weights: reference arms that move them.",
+    "vision": "Images and text.",
+    "people": "With people: edits, choices and answers are the signal.",
+    "generation": "For image and video models.",
+    "strategies": "Prompting strategies.",
+}
+"""Families in the order of the list."""
+FAMILY = list(SAYS)
 
 
 @app.command(help=METHODS)
@@ -31,7 +43,11 @@ def methods(
         return out_json({"methods": entries})
     if name:
         return _show(entries[0])
-    for e in entries:
+    family = ""
+    for e in sorted(entries, key=lambda e: FAMILY.index(e["family"])):
+        if e["family"] != family:
+            out(("\n" if family else "") + SAYS[e["family"]])
+            family = e["family"]
         needs = "; ".join(f"{role} {' or '.join(access)}" for role, access in e["needs"].items())
         labels = "labels" if e["labels"] else "no labels"
         out(f"{e['method']:<17}{e['help']}")

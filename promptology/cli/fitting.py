@@ -38,6 +38,9 @@ FIT = """Learn a better prompt with one method, with evidence and a ledger.
 Example: promptology fit --task tickets.csv --text message --label queue
 --model openai:gpt-4o-mini --method spo --prompt prompt.txt --budget 300calls
 
+A small model may do the task while a larger one writes the prompts: promptology fit --task tickets.csv --label queue
+--model openai:gpt-4o-mini --optimizer openai:gpt-4o --method gepa --set metric_calls=500 --budget 1500calls
+
 With --protocol prequential the training items are a stream: block by block they are predicted, the predictions are
 stored, the labels open, and the method learns from all items seen so far. The score over the stream is the evidence.
 

@@ -63,10 +63,10 @@ class Common:
         str | None,
         O(
             "--metric",
-            metavar="NAME|module:function",
+            metavar="NAME|module:name",
             help="accuracy, macro-f1, micro-f1; jaccard, exact-match for several classes; exact-match, token-f1, "
-            "rouge-l, bleu, edit-cost for texts; span-f1 for spans; kendall-tau, ndcg, mrr for rankings; judge (a model "
-            "grades, see --judge); or your function. Default: what fits the answers.",
+            "rouge-l, bleu, edit-cost for texts; span-f1 for spans; kendall-tau, ndcg, mrr for rankings; judge (a "
+            "model grades, see --judge); or your function or metric object. Default: what fits the answers.",
         ),
     ] = None
     output: Annotated[

@@ -289,9 +289,13 @@ METRICS: dict[str, Callable[[], Metric]] = {
 
 
 def metric(name: str) -> Metric:
-    """Return a metric by name (`macro_f1` or `macro-f1`), or a function by "module:function"; raises UsageError."""
+    """Return a metric by name (`macro_f1` or `macro-f1`), or a user's by "module:name"; raises UsageError.
+
+    What is named there is a function of prediction and target, or an object that is a metric.
+    """
     if ":" in name:
-        return FunctionMetric(_import(name), name.rpartition(":")[2])
+        found = _import(name)
+        return as_metric(found) if isinstance(found, Metric) else FunctionMetric(found, name.rpartition(":")[2])
     key = name.strip().lower().replace("-", "_")
     if key in METRICS:
         return METRICS[key]()
@@ -313,8 +317,8 @@ def as_metric(value: Metric | str | Callable[..., float]) -> Metric:
     raise UsageError(f"a {type(value).__name__} is not a metric; give a name or a function of prediction and target")
 
 
-def _import(source: str) -> Callable[[Any, Any], float]:
-    """Import "module:function" from the current folder or the Python path."""
+def _import(source: str) -> Any:
+    """Import a function, or an object that is a metric, from the current folder or the Python path."""
     module_name, _, name = source.rpartition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -330,9 +334,9 @@ def _import(source: str) -> Callable[[Any, Any], float]:
         with contextlib.suppress(ValueError):  # the module may have removed it
             sys.path.remove(here)
     found = getattr(module, name, None)
-    if not callable(found):
+    if not callable(found) and not isinstance(found, Metric):
         raise UsageError(f"metric {source!r}: {module_name} has no function {name!r}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def default_metric(signature: Signature) -> Metric:

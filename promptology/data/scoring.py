@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,6 +48,33 @@ class Explains(Protocol):
         ...
 
 
+def score_of(metric: Metric, prediction: Any, target: Any) -> float:
+    """Return a metric's score of one prediction; raises UsageError where a metric of the user's own fails at it."""
+    with _told(metric):
+        value = float(metric.item(prediction, target))
+    if not math.isfinite(value):
+        raise UsageError(f"metric {metric.name} returned {value}, which is not a finite number")
+    return value
+
+
+def figures_of(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
+    """Return a metric's named figures; raises UsageError where a metric of the user's own fails."""
+    with _told(metric):
+        return metric.aggregate(predictions, targets)
+
+
+@contextmanager
+def _told(metric: Metric, what: str = "") -> Iterator[None]:
+    """Tell whatever a user's metric raises in one line."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split()) or "no message"
+        raise UsageError(f"metric {metric.name}{what} failed with {type(error).__name__}: {why}") from error
+
+
 def feedback_of(metric: Metric, prediction: Any, target: Any) -> str:
     """Return what a metric says about a prediction; of one that says nothing, the score.
 
@@ -54,11 +82,8 @@ def feedback_of(metric: Metric, prediction: Any, target: Any) -> str:
     """
     if not isinstance(metric, Explains):
         return f"Score {metric.item(prediction, target):.2f}, where 1 is perfect."
-    try:
+    with _told(metric, ": its feedback"):
         return str(metric.feedback(prediction, target))
-    except Exception as error:  # whatever a user's metric raises is told in one line
-        why = " ".join(str(error).split()) or "no message"
-        raise UsageError(f"metric {metric.name}: its feedback failed with {type(error).__name__}: {why}") from error
 
 
 def class_feedback(prediction: Any, target: Any) -> str:

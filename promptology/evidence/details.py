@@ -1,4 +1,5 @@
-"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage.
+"""What a report shows beside the figures: learning curves, agreement, confusion, flips, lineage,
+budget over time.
 
 All of it is small, however many items and steps there were.
 """
@@ -19,6 +20,7 @@ from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.evidence.fitting import Result
 from promptology.evidence.measuring import Measured
+from promptology.evidence.spending import course
 from promptology.evidence.wording import cut
 
 RIGHT = 0.5
@@ -42,7 +44,7 @@ CURVES = {"best": "score", "score": "score", "value": "score", "loss": "loss"}
 def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) -> None:
     """Add to a document what the report shows beside the figures; `groups`: the runs of each arm, one per seed.
 
-    Where there are several seeds, answers and lineage are those of the first that was measured.
+    Where there are several seeds, answers, lineage and course are those of the first that was measured.
     """
     firsts = [next((r for r in group if r.evidence.found_measured), group[0]) for group in groups]
     each = max(4, min(FLIPS, TEXTS // (2 * len(groups))))
@@ -53,9 +55,11 @@ def attach(doc: dict[str, Any], task: Task, groups: Sequence[Sequence[Result]]) 
         for n, (row, result) in enumerate(zip(rows, group, strict=True)):
             most = max(2, STEPS // len(rows))
             row["curves"] = curves(result.history, result.spent) if n < ARMS else []
-            row["history"], row["spent"] = _ends(result.history, most), _ends(result.spent, most)
+            row["history"] = _ends(result.history, most)
+            row["spent"] = [{u: v for u, v in s.items() if u != "roles"} for s in _ends(result.spent, most)]
             row["steps"] = len(result.history)
         arm["lineage"] = first.lineage
+        arm["course"] = course(first.spent, first.ledger)
         before, after = first.evidence.start_measured, first.evidence.found_measured
         if before and after and arm["verdict"] != "start":
             arm["flips"] = flips(task, before, after, inputs, each)
@@ -81,12 +85,12 @@ def _sides(arms: Sequence[Mapping[str, Any]], firsts: Sequence[Result]) -> list[
     return [(name, start), *others][:ARMS]
 
 
-def curves(history: Sequence[Mapping[str, Any]], spent: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+def curves(history: Sequence[Mapping[str, Any]], spent: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the learning curves in a history: best score, loss, accepted rounds, against what had been `spent`.
 
     Of each kind the longest series: its steps' name, the figure, values, and costs by unit, of the same length.
     """
-    series: dict[tuple[str, str, str], list[tuple[Mapping[str, float], float]]] = {}
+    series: dict[tuple[str, str, str], list[tuple[Mapping[str, Any], float]]] = {}
     accepted: Counter[str] = Counter()
     for entry, charged in zip(history, spent, strict=True):
         step, values = str(entry["step"]), entry["values"]
@@ -105,7 +109,7 @@ def curves(history: Sequence[Mapping[str, Any]], spent: Sequence[Mapping[str, fl
         few = 1 if kind == "score" else 2
         if kind not in found and len(points) >= few and (kind != "accepted" or accepted[step]):
             some = _spread(points, POINTS)
-            units = dict.fromkeys(unit for charged, _ in some for unit in charged)
+            units = dict.fromkeys(unit for charged, _ in some for unit in charged if unit != "roles")
             costs = {unit: [charged.get(unit, 0) for charged, _ in some] for unit in units}
             found[kind] = {"kind": kind, "step": step, "figure": name, "values": [v for _, v in some], "costs": costs}
     return list(found.values())

@@ -62,7 +62,7 @@ class Result:
     warnings: tuple[str, ...]
     elapsed: float
     lineage: dict[str, Any] = field(default_factory=dict, repr=False)
-    spent: list[dict[str, float]] = field(default_factory=list, repr=False)
+    spent: list[dict[str, Any]] = field(default_factory=list, repr=False)
     guards: Guards = field(default_factory=Guards)
     document: dict[str, Any] = field(default_factory=dict, repr=False)
     _model: Any = None
@@ -265,7 +265,7 @@ def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Mete
     """Learn, choose on validation, measure on the sealed split or in a duel."""
     meter.held_back = held_back(run.task, settings.budget, settings.noise_floor, calls_each(method))
     found = within(run, learn(method, run))
-    check_alive(card, run, meter)
+    check_alive(card, run, meter, found)
     learning, stopped, steps = meter.charged, meter.stopped, len(run.history)
     say("phase", {"name": "evidence"})
     meter.phase, meter.held_back = "evidence", {}
@@ -290,7 +290,7 @@ def _stream(card: Card, method: Any, settings: Settings, run: Run, meter: Meter,
         most = len(run.task.train) * (1 + calls_each(method) + 2 * len(run.task.metric.needs))
         reserved["calls"] = min(int(reserved["calls"]), most)
     done = prequential(method, run, meter, reserved, settings.blocks, settings.order)
-    check_alive(card, run, meter)
+    check_alive(card, run, meter, done.learned)
     fits = len(done.evidence.curve)
     ended = (f"the budget ended {done.ended} of {fits} fits before their end",) if done.ended else ()
     return Course(done.learned, done.evidence, done.learning, ended, guard(run, meter, done.evidence, done.learned, 0))

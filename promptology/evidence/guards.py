@@ -28,6 +28,7 @@ from promptology.run.engine import Run
 from promptology.run.handles import Handle
 from promptology.run.lengths import prompt_text
 from promptology.run.meter import Meter
+from promptology.search.proposing import LONGEST
 
 OPENED = "this test split has been opened"
 NOT_ASKED = "noise floor not measured; --noise-floor 20 asks the prompt a second time on 20 items"
@@ -265,10 +266,17 @@ def opened_often(openings: int) -> str:
 
 
 def dropped(run: Run) -> str:
-    """Return in words how many proposals were longer than the user allows, empty where none was."""
-    n = run.tally["too long"]
-    words = f"{n} proposal{'s were' if n > 1 else ' was'} longer than max_prompt_tokens {run.max_prompt_tokens}"
-    return words if n else ""
+    """Return in words how many proposals were too long; where most were of no use, how many and why; else nothing."""
+    count = run.tally
+    lost = count["proposals"] - count["usable"]
+    most = f"max_prompt_tokens {run.max_prompt_tokens}" if run.max_prompt_tokens else f"{LONGEST} tokens"
+    if 2 * lost > count["proposals"]:
+        why = [(count["unanswered"], "unanswered"), (count["declined"], "declined")]
+        why.append((count["too long"], f"longer than {most}"))
+        told = ", ".join(f"{n} {reason}" for n, reason in why if n)
+        return f"{lost} of {count['proposals']} proposals held no new prompt{f' ({told})' if told else ''}"
+    n = count["too long"]
+    return f"{n} proposal{'s were' if n > 1 else ' was'} longer than {most}" if n else ""
 
 
 def check_length(learned: Learned, handle: Handle, most: int) -> None:

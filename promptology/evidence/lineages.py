@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from promptology.evidence.wording import cut
 
 LONGEST = 20_000
 """Characters of a prompt up to which differences are looked for."""
+ROOM, SHORTEST = 3000, 400
+"""Characters of a text in a lineage, shared by the arms of a report, and how many there are at least."""
 
 
 class Piece(NamedTuple):
@@ -21,7 +25,8 @@ class Piece(NamedTuple):
 class Step(NamedTuple):
     """A prompt that was tried: `kind` is start, found, kept (the best so far at its time) or tried.
 
-    `pieces`: the difference to its parent, None where the two have little in common; `why`: what its proposer was told.
+    `pieces`: the difference to its parent, None where the two have little in common; `why`: what its proposer was told;
+    `gap`: prompts between the two that are not kept.
     """
 
     number: int
@@ -33,6 +38,15 @@ class Step(NamedTuple):
     text: str
     pieces: list[Piece] | None
     why: str = ""
+    gap: int = 0
+
+    @property
+    def gist(self) -> str:
+        """The longest run of words that it adds to its parent, or else takes away; a prompt made anew as a whole."""
+        for kind, sign in (("added", "+ "), ("removed", "− ")):
+            if found := longest(self.pieces or (), kind):
+                return sign + found
+        return self.text if self.pieces is None else ""
 
 
 class Story(NamedTuple):
@@ -66,8 +80,28 @@ def diff_of(before: str, after: str) -> list[Piece] | None:
     return pieces if 4 * shared >= len(before) else None
 
 
-def story(lineage: Mapping[str, Any] | None) -> Story | None:
-    """Return a document's lineage as steps; None where nothing but the start was tried."""
+def longest(pieces: Sequence[Piece], kind: str) -> str:
+    """Return the longest run of words that a difference added, or removed; spaces between two such words join them."""
+    runs = [""]
+    for piece in pieces:
+        if piece.kind == kind or (piece.kind == "same" and piece.text.isspace()):
+            runs[-1] += piece.text
+        elif piece.kind == "same":
+            runs.append("")
+    return max((run.strip() for run in runs), key=len)
+
+
+def stories(lineages: Sequence[Mapping[str, Any] | None]) -> list[Story | None]:
+    """Return the lineages of a report's arms; where there are several, texts are cut so that the page stays small."""
+    there = sum(len((lineage or {}).get("nodes") or []) > 1 for lineage in lineages)
+    return [story(lineage, max(SHORTEST, ROOM // there) if there > 1 else LONGEST) for lineage in lineages]
+
+
+def story(lineage: Mapping[str, Any] | None, room: int = LONGEST) -> Story | None:
+    """Return a document's lineage as steps; None where nothing but the start was tried.
+
+    Longer than `room` are only the prompts on the line to what was found.
+    """
     nodes = {n["number"]: n for n in (lineage or {}).get("nodes") or []}
     if not lineage or len(nodes) < 2:
         return None
@@ -77,7 +111,7 @@ def story(lineage: Mapping[str, Any] | None) -> Story | None:
         line.insert(0, at)
         at = nodes[at]["parent"]
     found = lineage.get("found")
-    steps = {number: _step(node, nodes, found) for number, node in nodes.items()}
+    steps = {n: _step(node, nodes, found, room, LONGEST if n in line else room) for n, node in nodes.items()}
     others = sorted(
         (s for n, s in steps.items() if n not in line),
         key=lambda s: (-(s.score if s.score is not None else -1.0), s.number),
@@ -85,10 +119,12 @@ def story(lineage: Mapping[str, Any] | None) -> Story | None:
     return Story([steps[n] for n in line], others, int(lineage.get("count", len(nodes))))
 
 
-def _step(node: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], found: int | None) -> Step:
-    number, parent = node["number"], node["parent"]
+def _step(
+    node: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], found: int | None, room: int, longest: int
+) -> Step:
+    number, parent, text = node["number"], node["parent"], node["text"]
     kind = "kept" if node["kept"] is not None else "tried"
     kind = "start" if number == 0 else "found" if number == found else kind
-    pieces = diff_of(nodes[parent]["text"], node["text"]) if parent in nodes else None
-    told = node.get("why", "")
-    return Step(number, parent, kind, node["score"], node["items"], node["kept"], node["text"], pieces, told)
+    pieces = diff_of(nodes[parent]["text"], text) if parent in nodes and len(text) <= longest else None
+    why, gap = cut(node.get("why", ""), room), node.get("gap", 0)
+    return Step(number, parent, kind, node["score"], node["items"], node["kept"], cut(text, longest), pieces, why, gap)

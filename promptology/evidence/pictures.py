@@ -77,23 +77,6 @@ class Panel(NamedTuple):
     words: str
 
 
-class Leaf(NamedTuple):
-    """A prompt in the picture of a lineage. `kind`: found, kept, tried."""
-
-    mark: str
-    kind: str
-    text: str
-
-
-class Family(NamedTuple):
-    """The prompts that a search tried, each below its parent's line."""
-
-    frame: Frame
-    leaves: list[Leaf]
-    edges: list[str]
-    words: str
-
-
 class Segment(NamedTuple):
     """A piece of a ledger's bar."""
 
@@ -158,11 +141,13 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(k * size, 10) for k in range(first, last + 1)]
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Return the position of a value on an axis that runs from one place to another."""
     return lambda value: start + (end - start) * (value - low) / max(high - low, 1e-9)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a figure beside an axis."""
     return short(value) if abs(value) >= 10_000 else f"{value:,g}"
 
 
@@ -188,7 +173,7 @@ def scatter(doc: Mapping[str, Any]) -> Scatter | None:
     high = max(s["high"] if s.get("high") is not None else s["value"] for s in spans)
     pad = max(0.06 * (high - low), 0.01)
     x_of, x_ticks, log = _cost_axis(costs, unit)
-    y_of = _scale(low - pad, high + pad, BOTTOM, TOP)
+    y_of = scale(low - pad, high + pad, BOTTOM, TOP)
     front = _front([(c, a["score"]["value"]) for c, (_, a) in zip(costs, arms, strict=True)], level)
     points: list[Point] = []
     taken: list[tuple[float, float]] = []
@@ -215,12 +200,12 @@ def _cost_axis(costs: Sequence[float], unit: str) -> tuple[Callable[[float], flo
     least, most = min((c for c in costs if c > 0), default=1.0), max(*costs, 0.0) or 1.0
     start, end = LEFT + 18, RIGHT - 20
     if most < 30 * least:
-        x_of = _scale(0, most, start, end)
-        return x_of, [(x_of(t), _number(t)) for t in ticks(0, most)], False
+        x_of = scale(0, most, start, end)
+        return x_of, [(x_of(t), number(t)) for t in ticks(0, most)], False
     grain = 1.0 if unit != "usd" else least / 10
-    along = _scale(0.0, math.log1p(most / grain), start, end)
+    along = scale(0.0, math.log1p(most / grain), start, end)
     decades = [0.0, *(d for k in range(-6, 12) if grain <= (d := 10.0**k) <= most)]
-    return (lambda c: along(math.log1p(c / grain))), [(along(math.log1p(t / grain)), _number(t)) for t in decades], True
+    return (lambda c: along(math.log1p(c / grain))), [(along(math.log1p(t / grain)), number(t)) for t in decades], True
 
 
 def _point(
@@ -281,7 +266,7 @@ def panels(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
         low, high = (0.0, max(values)) if kind != "score" else (min(values), max(values))
         pad = max(0.08 * (high - low), 0.01)
         low = low if kind != "score" else low - pad
-        x_of, y_of = _scale(0, most, LEFT + 4, RIGHT - 10), _scale(low, high + pad, BOTTOM, TOP)
+        x_of, y_of = scale(0, most, LEFT + 4, RIGHT - 10), scale(low, high + pad, BOTTOM, TOP)
         lines = []
         for label, look, c in some:
             costs = c["costs"].get(unit, none[: len(c["values"])])
@@ -292,63 +277,13 @@ def panels(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
             path = _path(points, steps=rising and c["figure"] in ("best", "accepted"))
             lines.append(Line(label, look, path, marks, f"{text}, {c['step']}"))
         frame = Frame(
-            [(x_of(t), _number(t)) for t in ticks(0, most, 7)],
+            [(x_of(t), number(t)) for t in ticks(0, most, 7)],
             [(y_of(t), f"{t:g}") for t in ticks(low, high + pad)],
             f"{UNITS[unit]} charged",
             name,
         )
         found.append(Panel(kind, frame, lines, "; ".join(line.text for line in lines)))
     return found
-
-
-def family(lineage: Mapping[str, Any]) -> Family | None:
-    """Lay out the prompts of a search by their number and score, or, without scores, by how many changes lie between.
-
-    None where nothing but the start was tried.
-    """
-    nodes = lineage.get("nodes") or []
-    if len(nodes) < 2:
-        return None
-    depth: dict[int, int] = {}
-    for node in nodes:
-        depth[node["number"]] = depth.get(node["parent"], -1) + 1 if node["parent"] is not None else 0
-    scored = [node for node in nodes if node["score"] is not None]
-    by_score = 2 * len(scored) >= len(nodes)
-    shown = scored if by_score else nodes
-    heights = {n["number"]: float(n["score"]) if by_score else float(depth[n["number"]]) for n in shown}
-    low, high = min(heights.values()), max(heights.values())
-    pad = max(0.08 * (high - low), 0.01)
-    last = max(nodes[-1]["number"], 1)
-    x_of, y_of = _scale(0, last, LEFT + 16, RIGHT - 12), _scale(low - pad, high + pad, BOTTOM, TOP)
-    at = {number: (x_of(number), y_of(height)) for number, height in heights.items()}
-    edges = [
-        "M{:.1f} {:.1f}C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}".format(*_bend(at[n["parent"]], at[n["number"]]))
-        for n in shown
-        if n["parent"] in at
-    ]
-    leaves = []
-    for n in shown:
-        kept = n["kept"] is not None or n["number"] == 0
-        kind = "found" if n["number"] == lineage.get("found") else "kept" if kept else "tried"
-        name = "the start" if n["number"] == 0 else f"candidate {n['number']}"
-        score = f", score {n['score']:.3f} on {n['items']} items" if n["score"] is not None else ""
-        shape, size = {"found": (3, 7.0), "kept": (0, 5.0), "tried": (0, 4.0)}[kind]
-        leaves.append(Leaf(mark(shape, *at[n["number"]], size), kind, f"{name}: {kind}{score}"))
-    whole = [t for t in ticks(low - pad, high + pad) if by_score or t == round(t)]
-    frame = Frame(
-        [(x_of(t), f"{t:g}") for t in ticks(0, last, 9) if t == round(t)],
-        [(y_of(t), f"{t:g}") for t in whole],
-        "candidates in the order of their proposal",
-        "mean score in the search" if by_score else "changes since the start",
-    )
-    filled = sum(leaf.kind != "tried" for leaf in leaves)
-    words = f"{len(nodes)} of {lineage.get('count', len(nodes))} prompts; {filled} were the best so far at their time"
-    return Family(frame, leaves, edges, words)
-
-
-def _bend(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, ...]:
-    middle = (start[0] + end[0]) / 2
-    return (*start, middle, start[1], middle, end[1], *end)
 
 
 def ledger(arms: Sequence[Mapping[str, Any]]) -> Bars | None:
@@ -360,7 +295,7 @@ def ledger(arms: Sequence[Mapping[str, Any]]) -> Bars | None:
     roles = list(dict.fromkeys(e["role"] for e in entries))
     totals = [sum(e["charged"].get(unit, 0) for e in arm.get("ledger") or []) for arm in arms]
     most = max(*totals, 0.0) or 1.0
-    x_of = _scale(0, most, 0, RIGHT - 8)
+    x_of = scale(0, most, 0, RIGHT - 8)
     rows: list[tuple[str, float, list[Segment]]] = []
     for n, arm in enumerate(arms):
         at, segments = 0.0, []
@@ -373,4 +308,4 @@ def ledger(arms: Sequence[Mapping[str, Any]]) -> Bars | None:
         rows.append((arm["label"], 44.0 * n, [s for s in segments if s.width > 0]))
     words = "; ".join(s.text for _, _, segments in rows for s in segments)
     named = [(role, f"s{n % HUES}") for n, role in enumerate(roles)]
-    return Bars(rows, [(x_of(t), _number(t)) for t in ticks(0, most)], named, UNITS[unit], 44.0 * len(arms), words)
+    return Bars(rows, [(x_of(t), number(t)) for t in ticks(0, most)], named, UNITS[unit], 44.0 * len(arms), words)

@@ -9,8 +9,10 @@ from typing import Any
 from promptology.errors import UsageError
 from promptology.evidence import pictures
 from promptology.evidence.documents import FORMAT
-from promptology.evidence.lineages import diff_of, story
+from promptology.evidence.lineages import diff_of, stories
 from promptology.evidence.pages import fill, write_page
+from promptology.evidence.spending import areas
+from promptology.evidence.trees import tree
 from promptology.evidence.wording import figure, format_cost, format_p, span, visible, width
 
 __all__ = ["format_cost", "format_table", "render", "visible", "write"]
@@ -128,8 +130,9 @@ def render(document: Mapping[str, Any]) -> str:
             [(start_name, start.get("confusion")), *((a["label"], a["confusion"]) for a in arms)]
         ),
         "ledgers": [(a["label"], a["ledger"]) for a in arms] or [(start_name, document.get("ledger") or [])],
-        "stories": [story(arm["lineage"]) for arm in arms],
-        "families": [pictures.family(arm["lineage"] or {}) for arm in arms],
+        "stories": (tales := stories([arm["lineage"] for arm in arms])),
+        "trees": [tree(tale) for tale in tales],
+        "courses": [areas(arm["course"]) for arm in arms],
         "scale": _scale([start["score"], *(run["score"] for group in [arms, *runs] for run in group)]),
         "scatter": pictures.scatter(doc),
         "panels": pictures.panels(runs),
@@ -182,6 +185,7 @@ ARM: Mapping[str, Any] = {
     "warnings": [],
     "curves": [],
     "lineage": None,
+    "course": None,
     "flips": None,
     "confusion": None,
     "guards": None,
@@ -206,6 +210,7 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("prompts", "Prompts", True),
         ("lineage", "Lineage", any(values["stories"])),
         ("ledger", "Ledger", values["bars"]),
+        ("budget", "Budget over time", any(values["courses"])),
         ("history", "History", any(run["history"] for run in values["runs"])),
         ("notes", "Notes", True),
     ]

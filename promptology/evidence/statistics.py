@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptology.data.scoring import Metric, resample
+from promptology.data.scoring import Metric, figures_of, resample, score_of
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -101,7 +101,7 @@ def means_over_resamples(
 
 
 def _scores(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> NDArray[np.float64]:
-    return np.array([metric.item(p, t) for p, t in zip(predictions, targets, strict=True)], float)
+    return np.array([score_of(metric, p, t) for p, t in zip(predictions, targets, strict=True)], float)
 
 
 def _quantiles(figures: NDArray[np.float64], level: float) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def _quantiles(figures: NDArray[np.float64], level: float) -> tuple[float, float
 
 
 def _primary(metric: Metric, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
-    return float(next(iter(metric.aggregate(predictions, targets).values())))
+    return float(next(iter(figures_of(metric, predictions, targets).values())))
 
 
 def binomial(wins: int, n: int, level: float = LEVEL) -> Interval:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from promptology.data.items import SEALED, Item
-from promptology.data.scoring import Metric
+from promptology.data.scoring import Metric, figures_of
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded, SealedSplitError, UsageError
 from promptology.evidence.measuring import Measured, check_grades, measured, part_of, predict_covered, primary
@@ -261,7 +261,7 @@ class _Course:
             pair,
             start,
             found,
-            metric.aggregate(found.outputs, found.targets),
+            figures_of(metric, found.outputs, found.targets),
             sample_size_hint(found.n, disagreement) if disagreement and getattr(metric, "share", True) else "",
             notes=tuple(notes),
             curve=tuple(self.curve),

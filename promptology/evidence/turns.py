@@ -15,6 +15,7 @@ from promptology.run.budget import Budget
 from promptology.run.cost import ZERO, Cost
 from promptology.run.engine import Method, Run, learn
 from promptology.run.meter import Meter
+from promptology.search.proposing import LONGEST
 
 
 class Turns:
@@ -87,19 +88,25 @@ def held_back(task: Task, budget: Budget, again: int = 0, each: int = 1) -> dict
     return share
 
 
-def check_alive(card: Card, run: Run, meter: Meter) -> None:
-    """Raise where every step of a search failed: that is an error, never a success with the starting prompt."""
+def check_alive(card: Card, run: Run, meter: Meter, found: Learned) -> None:
+    """Raise where every step of a search failed: that is an error, never a success with the starting prompt.
+
+    What was found without any proposal (other demonstrations, say) stands.
+    """
     count = run.tally
+    if not found.same_as(run.start):
+        return
     if count["proposals"] and count["proposals"] == count["unanswered"]:
         raise TooManyMissing(
             f"the optimizer answered none of {count['proposals']} requests of {card.slug} (last: "
             f"{meter.last_failure}); when it answers again, resume with --retry-failed"
         )
     if count["proposals"] and not count["usable"]:
-        fit = f" of at most {run.max_prompt_tokens} tokens" if count["too long"] else ""
+        fit = f" of at most {run.max_prompt_tokens or LONGEST} tokens" if count["too long"] else ""
+        declined = f" ({count['declined']} declined)" if count["declined"] else ""
         raise TooManyMissing(
-            f"every one of {count['proposals']} proposals of {card.slug} was unusable: the optimizer's answers "
-            f"hold no new prompt{fit}; try another --optimizer, or a start that says more"
+            f"every one of {count['proposals']} proposals of {card.slug} was unusable{declined}: the optimizer's "
+            f"answers hold no new prompt{fit}; try another --optimizer, or a start that says more"
         )
     if count["votes"] and count["votes"] == count["void"]:
         raise TooManyMissing(

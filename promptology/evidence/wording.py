@@ -64,3 +64,17 @@ def format_p(p: float | None) -> str:
 def width(text: str) -> int:
     """Return the columns that a text takes on a terminal."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in text)
+
+
+def fitting(text: str, columns: int) -> str:
+    """Return a text on one line that takes no more than so many columns."""
+    line = visible(" ".join(text[: 2 * columns + 200].split())) if columns > 0 else ""
+    if width(line) <= columns:
+        return line
+    found, used = "", 2
+    for c in line:
+        used += width(c)
+        if used > columns:
+            break
+        found += c
+    return f"{found.rstrip()} …" if found.strip() else ""

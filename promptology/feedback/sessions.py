@@ -13,14 +13,15 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from promptology.data.edits import edits
 from promptology.errors import UsageError
 from promptology.models.access import Vectors
-from promptology.prompts.memory import Memory, Note
+from promptology.prompts.learned import Learned
+from promptology.prompts.memory import Memory, Note, unpinned
 from promptology.run.engine import Run
 
 FORMAT = 1
@@ -28,6 +29,7 @@ State = Mapping[str, Any]
 Event = Mapping[str, Any]
 
 
+@runtime_checkable
 class Conversing(Protocol):
     """A method driven by a person."""
 
@@ -41,6 +43,10 @@ class Conversing(Protocol):
 
     def ask(self, run: Run, state: State) -> State:
         """Return the state after the models did what was due."""
+        ...
+
+    def learned(self, run: Run, state: State) -> Learned:
+        """Return what was learned so far as a prompt."""
         ...
 
 
@@ -68,7 +74,8 @@ class Session:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
+            # What a person wrote is for nobody else on this machine to read.
+            with open(draft, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 json.dump(state, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -83,8 +90,10 @@ class Session:
 def begun(method: str) -> State:
     """Return a state without rounds.
 
-    `rounds`, in order, each with `id`, `inputs`, `context` and `status`: open (to be drafted), drafted, edited (to
-    infer from), closed; `pinned`: preferences that the person wants everywhere; `encoder`: whose vectors there are.
+    `rounds`, in order, each with `id`, `inputs`, `context` and `status`: open (to be drafted), drafted (with `draft`,
+    the preference `used` in it and `neighbours`, pairs of a round's id and a cosine), edited (to infer from; with
+    `final`, `cost` and `accepted`), closed (with `preference`); `pinned`: preferences that the person wants everywhere;
+    `encoder`: whose vectors there are.
     """
     return {"format": FORMAT, "method": method, "encoder": "", "pinned": [], "rounds": []}
 
@@ -93,10 +102,10 @@ def told(state: State, event: Event, tolerance: int = 0) -> State:
     """Return the state after something that a person did.
 
     Events, by their "event": "context" (`id`, `inputs`, `context`) opens a round; "edit" (`id`, `final`) ends it, with
-    at most `tolerance` word edits as if there were none: then the preference that was used is stored as it is; "drop"
-    (`id`) forgets a round; "prefer" (`id`, `preference`) puts the person's own wording in place of what was learned
-    from a round, empty to never use it; "pin" and "unpin" (`preference`). Raises UsageError for any other, and for a
-    round that is not there or not at that stage.
+    at most `tolerance` word edits as if there were none: then the preference that was used is stored as it is, less
+    what is pinned; "again" (`id`) has a draft written anew; "drop" (`id`) forgets a round; "prefer" (`id`,
+    `preference`) puts the person's own wording in place of what was learned from a round, empty to never use it; "pin"
+    and "unpin" (`preference`). Raises UsageError for any other, and for a round that is not there or not at that stage.
     """
     kind = event.get("event")
     if kind == "context":
@@ -109,8 +118,14 @@ def told(state: State, event: Event, tolerance: int = 0) -> State:
         cost = edits(ended["draft"], event["final"])
         accepted = cost <= tolerance
         changes: dict[str, Any] = {"final": event["final"], "cost": cost, "accepted": accepted}
-        changes |= {"status": "closed", "preference": ended["used"]} if accepted else {"status": "edited"}
+        used = unpinned(ended["used"], state["pinned"])
+        changes |= {"status": "closed", "preference": used} if accepted else {"status": "edited"}
         return changed(state, event["id"], changes)
+    if kind == "again":
+        written = round_of(state, event["id"], "drafted")
+        opened = {name: value for name, value in written.items() if name not in ("draft", "used", "neighbours")}
+        opened["status"] = "open"
+        return {**state, "rounds": [opened if r["id"] == event["id"] else r for r in state["rounds"]]}
     if kind == "drop":
         round_of(state, event["id"])
         return {**state, "rounds": [r for r in state["rounds"] if r["id"] != event["id"]]}
@@ -120,7 +135,7 @@ def told(state: State, event: Event, tolerance: int = 0) -> State:
     if kind in ("pin", "unpin"):
         rest = [text for text in state["pinned"] if text != event["preference"]]
         return {**state, "pinned": [*rest, event["preference"]] if kind == "pin" else rest}
-    raise UsageError(f"a session knows no event {kind!r}; there are context, edit, drop, prefer, pin and unpin")
+    raise UsageError(f"a session knows no event {kind!r}; there are context, edit, again, drop, prefer, pin and unpin")
 
 
 def round_of(state: State, id: str, status: str = "") -> Mapping[str, Any]:

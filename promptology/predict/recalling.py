@@ -20,8 +20,8 @@ from promptology.models.access import Answer, Message, Outcome, Vectors
 from promptology.predict.answers import AnswerPredictor
 from promptology.predict.predictor import Predictions, readout
 from promptology.prompts.learned import Learned
-from promptology.prompts.memory import Memory, Note
-from promptology.prompts.parsing import conclusion, extract
+from promptology.prompts.memory import Memory, Note, unpinned
+from promptology.prompts.parsing import conclusion, declines, extract
 from promptology.prompts.render import frame, input_text
 from promptology.run.cost import ZERO, Cost
 from promptology.run.handles import Handle
@@ -131,7 +131,7 @@ class Recaller(AnswerPredictor):
         merged = as_phrase(outcome.text) if isinstance(outcome, Answer) else ""
         cost = self.handle.cost_of(outcome) if isinstance(outcome, Answer) else ZERO
         # Without a readable answer the nearest case decides.
-        own = merged or (lines[0] if lines else "")
+        own = unpinned(merged or (lines[0] if lines else ""), self.memory.pinned)
         preference = "; ".join(text for text in (*self.memory.pinned, own) if text)
         return Recalled(found.notes, found.cosines, preference, cost)
 
@@ -178,8 +178,9 @@ class Recaller(AnswerPredictor):
 
 
 def as_phrase(text: str) -> str:
-    """Return the preference that a model's answer states: one line, at most 200 characters."""
-    return " ".join(extract(conclusion(text, "preference"), "preference").split())[:LONGEST].rstrip()
+    """Return the preference that a model's answer states: one line, at most 200 characters; empty for a refusal."""
+    phrase = " ".join(extract(conclusion(text, "preference"), "preference").split())
+    return "" if declines(phrase) else phrase[:LONGEST].rstrip()
 
 
 def show_edits(notes: Sequence[Note]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -101,3 +101,18 @@ class Memory:
         lines += [f"[preference, {n} {'case' if n == 1 else 'cases'}] {text}" for text, n in shown[:SHOWN]]
         rest = len(shown) - SHOWN
         return [*lines, f"[and {rest} more preferences]"] if rest > 0 else lines
+
+
+def unpinned(preference: str, pinned: Sequence[str]) -> str:
+    """Return a preference without the parts (parted by semicolons) that hold in every context anyway.
+
+    A prompt names what is pinned before what was learned; learning it back from there would repeat it for ever.
+    """
+    known = {part for text in pinned for part in _parts(text)}
+    some = _parts(preference)
+    rest = [part for part in some if part not in known]
+    return preference if len(rest) == len(some) else "; ".join(rest)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";")]

@@ -10,6 +10,11 @@ from typing import Any
 _FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
 _ANSWER_LINE = re.compile(r"^\W*(?:final )?(?:answer|label|class|category|output)\W*\s*[:=]\s*(.+?)\s*$", re.I | re.M)
 THOUGHTS = ("analysis", "modification")
+_DECLINES = re.compile(
+    r"\W*(?:(?:(?:i'm |i am )?(?:so |very )?sorry|unfortunately|as an? (?:ai|assistant|language model)\b[^,.]*)"
+    r"[\s,.;:]*(?:but )?)*(?:i|i'm|i am) (?:cannot|can't|can not|won't|will not|unable to|not able to)\b"
+)
+_CLOSING = re.compile(r"</\s*([^<>\s]+)\s*>\W*\Z")
 _EDGES = " \t\r\n\"'`*_.,;:!()[]{}<>#-"
 
 
@@ -52,6 +57,22 @@ def extract(text: str, tag: str) -> str:
     body = str(fences[-1]) if fences else text
     as_json = _json_field(body, tag)
     return (body if as_json is None else as_json).strip()
+
+
+def declines(text: str) -> bool:
+    """Whether a text that should be a prompt begins as a refusal does: "I cannot ...", "I'm sorry, but I can't ...".
+
+    A rule of thumb in English and nothing more: any other refusal is taken for a prompt, and its scores tell.
+    """
+    return bool(_DECLINES.match(text.replace("’", "'").casefold()))
+
+
+def torn(text: str, tag: str) -> bool:
+    """Whether a text still holds a piece of its own tag, or ends in the end of something that never began."""
+    if re.search(rf"</?\s*{re.escape(tag)}\b", text, re.I):
+        return True
+    closing = _CLOSING.search(text)
+    return closing is not None and not re.search(rf"<\s*{re.escape(closing[1])}\b", text, re.I)
 
 
 def _json_field(text: str, name: str) -> str | None:

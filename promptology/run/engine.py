@@ -16,7 +16,7 @@ from promptology.errors import AccessError, BudgetEnded, PromptologyError
 from promptology.prompts.learned import Learned
 from promptology.prompts.start import start_from
 from promptology.run.handles import Handle
-from promptology.run.lineage import Lineage, counts
+from promptology.run.lineage import Lineage, by_role, counts
 from promptology.run.meter import Meter
 from promptology.run.scored import Scored
 
@@ -60,8 +60,11 @@ class Run:
         self.kept: Learned | None = None
         self.lineage = Lineage(self.start)
         self.history: list[dict[str, Any]] = []
-        self.spent: list[dict[str, float]] = []
-        """What had been charged at each entry of the history, beside it: calls that fail cost too, and by chance."""
+        self.spent: list[dict[str, Any]] = []
+        """What had been charged at each entry of the history, beside it: calls that fail cost too, and by chance.
+
+        By unit, and in `roles` what learning had charged by role and unit.
+        """
         self.warnings: list[str] = []
         self.tally: Counter[str] = Counter()
         """What parts count as they go: proposals, unanswered and usable ones; votes and void ones."""
@@ -153,9 +156,10 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Note what happened (numbers and short texts) for the history of the run."""
-        self.take_up({"step": event, "values": values}, counts(self.meter.charged))
+        spent = counts(self.meter.charged) | {"roles": by_role(self.meter.ledger)}
+        self.take_up({"step": event, "values": values}, spent)
 
-    def take_up(self, entry: dict[str, Any], spent: dict[str, float]) -> None:
+    def take_up(self, entry: dict[str, Any], spent: dict[str, Any]) -> None:
         """Put an entry into the history as it was noted before, by a training that goes on."""
         self.history.append(entry)
         self.spent.append(spent)

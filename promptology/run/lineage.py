@@ -27,6 +27,7 @@ class Node:
 
     `total` and `items`: sum of its item scores and how many there were. `kept`: what had been charged when it first
     was the best so far. `raw`: nothing but proposed so far. `why`: what its proposer was told, errors for instance.
+    `gap`: how many prompts between it and that parent are forgotten.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Node:
     kept: Mapping[str, float] | None = None
     raw: bool = False
     why: str = ""
+    gap: int = 0
 
     @property
     def score(self) -> float | None:
@@ -47,7 +49,7 @@ class Node:
         """Return what a document keeps of it."""
         doc: dict[str, Any] = {"number": self.number, "parent": self.parent, "text": self.text}
         doc |= {"score": self.score, "items": self.items, "kept": dict(self.kept) if self.kept else None}
-        return doc | ({"why": self.why} if self.why else {})
+        return doc | ({"why": self.why} if self.why else {}) | ({"gap": self.gap} if self.gap else {})
 
 
 class Lineage:
@@ -121,6 +123,11 @@ def counts(cost: Cost) -> dict[str, float]:
     return {unit: value for unit, value in used.items() if value}
 
 
+def by_role(ledger: Mapping[tuple[str, str], tuple[Cost, Cost]], phase: str = "learning") -> dict[str, Any]:
+    """Return the counts of what each role was charged in a phase."""
+    return {role: counts(charged) for (role, of), (charged, _) in ledger.items() if of == phase}
+
+
 def _thinned(nodes: Mapping[int, Node], most: int, found: int) -> list[Node]:
     """Return the more important nodes in order: the line to what was found, the kept, the best scored, the latest.
 
@@ -137,9 +144,11 @@ def _thinned(nodes: Mapping[int, Node], most: int, found: int) -> list[Node]:
     best = sorted((n for n, node in nodes.items() if node.items), key=lambda n: -(nodes[n].score or 0.0))
     some = {*list(dict.fromkeys([0, *line, *kept, *best[: most // 2], *reversed(nodes)]))[:most]}
 
-    def nearest(n: int | None) -> int | None:
-        while n is not None and n not in some:
-            n = nodes[n].parent
-        return n
+    def nearer(node: Node) -> Node:
+        parent, gap = node.parent, node.gap
+        while parent is not None and parent not in some:
+            gap += 1 + nodes[parent].gap
+            parent = nodes[parent].parent
+        return replace(node, parent=parent, gap=gap)
 
-    return [replace(node, parent=nearest(node.parent)) for number, node in nodes.items() if number in some]
+    return [nearer(node) for number, node in nodes.items() if number in some]

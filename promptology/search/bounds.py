@@ -115,7 +115,9 @@ def additive(values: Table) -> tuple[Vector, Vector]:
     scores, weights = np.where(seen, values, 0.0), seen.astype(float)
     counts = np.maximum(weights.sum(axis=0), 1.0)
     shares = weights / counts
-    # The normal equations with the items eliminated; they leave one shift open, which lstsq sets to zero.
+    # The normal equations with the items eliminated; they leave one shift open, which the pseudo-inverse sets to zero.
+    # By eigenvalues: the singular value decomposition of lstsq now and then finds no end on a matrix like this.
     matrix = np.diag(weights.sum(axis=1)) - weights @ shares.T
-    effects = np.linalg.lstsq(matrix, scores.sum(axis=1) - shares @ scores.sum(axis=0), rcond=None)[0]
+    inverse = np.linalg.pinv(matrix, rcond=len(matrix) * np.finfo(float).eps, hermitian=True)
+    effects = inverse @ (scores.sum(axis=1) - shares @ scores.sum(axis=0))
     return effects, (scores.sum(axis=0) - effects @ weights) / counts

@@ -84,7 +84,8 @@ def cross(
 ) -> list[Learned | None]:
     """Return a mutated cross of each pair; in the lineage it stems from the first of the two."""
     requests = [frame(CROSS, {"first": a.instruction, "second": b.instruction}) for a, b in pairs]
-    return propose(run, requests, [a for a, _ in pairs], known=known, temperature=temperature)
+    why = [f"Crossed with:\n\n{b.instruction}" for _, b in pairs]
+    return propose(run, requests, [a for a, _ in pairs], known=known, temperature=temperature, why=why)
 
 
 def differ(
@@ -92,4 +93,9 @@ def differ(
 ) -> list[Learned | None]:
     """Return what a step of differential evolution makes of each member, from which it stems in the lineage."""
     requests = [frame(DIFFER, {name: p.instruction for name, p in s._asdict().items()}) for s in steps]
-    return propose(run, requests, [s.member for s in steps], known=known, temperature=temperature)
+    why = [
+        f"What differs in two others:\n\n{s.first.instruction}\n\n{s.second.instruction}\n\n"
+        f"The best one, into which it was put:\n\n{s.best.instruction}"
+        for s in steps
+    ]
+    return propose(run, requests, [s.member for s in steps], known=known, temperature=temperature, why=why)

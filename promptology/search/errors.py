@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from promptology.data.items import Item
-from promptology.data.scoring import feedback_of
+from promptology.data.scoring import feedback_of, score_of
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
 from promptology.predict.judging import referee
@@ -23,7 +23,7 @@ from promptology.prompts.outputs import answer_text
 from promptology.prompts.render import frame, input_text
 from promptology.run.engine import Run
 from promptology.search.planning import error_pool
-from promptology.search.proposing import propose
+from promptology.search.proposing import ASKED, brief, propose
 
 FEEDBACK = """Current prompt:
 <in_use>
@@ -136,7 +136,7 @@ def examine(run: Run, prompt: Learned, items: Sequence[Item]) -> list[Answered]:
         items, graded.outputs, graded.missing, graded.raw, many[0].outputs, strict=True
     ):
         if not missing:
-            score = metric.item(output, item.target)
+            score = score_of(metric, output, item.target)
             shown = "(could not be read)" if read is None else answer_text(read, signature, item.inputs)
             note = feedback_of(metric, output, item.target) if told or 0 < score < 1 else ""
             found.append(Answered(item, shown if said is None else str(said), shown, score, note))
@@ -162,8 +162,8 @@ def feedback(run: Run, reports: Sequence[Report], *, temperature: float = 1.0) -
         )
         for r in reports
     ]
-    texts = run.model("optimizer").generate(requests, temperature=temperature, max_tokens=1024, fresh=True)
-    return [text or "" for text in texts]
+    texts = run.model("optimizer").generate(requests, temperature=temperature, max_tokens=ASKED, fresh=True)
+    return [brief(text) for text in texts]
 
 
 def revise(

@@ -10,6 +10,7 @@ import numpy as np
 from promptology.data.items import Item
 from promptology.prompts.learned import Learned
 from promptology.run.engine import Run
+from promptology.search.pool import Pool
 from promptology.search.scoring import score
 
 
@@ -29,3 +30,9 @@ def scored(run: Run, prompts: Sequence[Learned], items: Sequence[Item]) -> list[
 def best(tried: Sequence[Scored], count: int) -> list[Scored]:
     """Return the best, at most so many; among equals the oldest comes first."""
     return sorted(tried, key=lambda h: -h.score)[:count]
+
+
+def noted(pool: Pool, tried: Sequence[Scored]) -> None:
+    """Let a pool remember what prompts scored, for a proposer that comes back with one of them."""
+    for prompt, value in tried:
+        pool.add(prompt.instruction, f"it scored {round(100 * value)} of 100")

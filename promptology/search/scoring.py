@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptology.data.items import Item, digest
+from promptology.data.scoring import score_of
 from promptology.errors import UsageError
 from promptology.predict import bind, predict_many
 from promptology.predict.judging import referee
@@ -64,7 +65,7 @@ def scores_of(run: Run, candidates: Sequence[Learned], items: Sequence[Item]) ->
     for row, predictions in enumerate(judge.judge(many, items) if judge else many):
         for column, item in enumerate(items):
             if not predictions.missing[column]:
-                values[row, column] = metric.item(predictions.outputs[column], item.target)
+                values[row, column] = score_of(metric, predictions.outputs[column], item.target)
         run.lineage.scored(candidates[row], values[row])
     return Scores(values)
 

@@ -28,6 +28,7 @@ from promptology.data.metrics import (
     metric,
     resample,
 )
+from promptology.data.scoring import feedback_of
 from promptology.errors import UsageError
 
 answers = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "other", None]), st.sampled_from("abc")), min_size=1)
@@ -221,6 +222,14 @@ def test_module_and_function(tmp_path, monkeypatch):
     scored = as_metric("grades_here:half")
     assert (scored.name, scored.item("a", "b")) == ("half", 0.5)
     assert as_metric("math:dist").name == "dist"
+    (tmp_path / "grades_told.py").write_text(
+        "from promptology.data.metrics import Accuracy\n\n\n"
+        "class Told(Accuracy):\n    name = 'told'\n    def feedback(self, p, t):\n        return f'{p} is not {t}'\n"
+        "told = Told()\n"
+    )
+    told = as_metric("grades_told:told")
+    assert (told.name, feedback_of(told, "a", "b")) == ("told", "a is not b")
+    one_line("grades_told:Told", "Told is a class")
     (tmp_path / "grades_broken.py").write_text("def half(p, t:\n")
     (tmp_path / "grades_raise.py").write_text("raise RuntimeError('two\\nlines')\n")
     (tmp_path / "grades_exit.py").write_text("import sys\nsys.exit(3)\n")

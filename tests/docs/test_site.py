@@ -189,3 +189,30 @@ def test_what_is_missing_is_one_line(tmp_path, absent, said):
     assert done.stderr.startswith(said) and "pip install" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
     assert not (tmp_path / "site").exists()
+
+
+def test_calls_and_choices_of_a_header_are_paragraphs(script):
+    header = "One: a title.\n\nCalls of a step: 3 + n. Choices of ours, after the card: none; see step 2. And more."
+    assert script("docs_methods").blocks(header)[1:] == [
+        "**Calls of a step:** 3 + n.",
+        "**Choices of ours, after the card:** none; see step 2. And more.",
+    ]
+
+
+def test_the_example_of_a_search_has_a_budget_that_lets_it_begin(script):
+    methods = script("docs_methods")
+    cards = methods.cards()
+    for slug, budget in (("spo", "300calls"), ("promptagent", "5000calls"), ("linear-probe", "4000passes")):
+        assert f"--budget {budget}" in "".join(methods.example(cards[slug]))
+    assert "edits.md" in "".join(methods.example(cards["cipher"]))
+
+
+def test_the_tree_of_the_docs_is_that_of_the_run_beside_it(site, script):
+    text = (site / "cookbook" / "search.html").read_text(encoding="utf-8")
+    tree = re.search(r'<svg class="tree picture".*?</svg>', text, re.S)
+    assert tree and len(re.findall(r'<path class="node', tree[0])) > 10
+    assert "<a " not in tree[0] and "lineage tree -->" not in text
+    source = (ROOT / "docs" / "cookbook" / "search.md").read_text(encoding="utf-8")
+    made = script("docs_tree")
+    name, value = made.SETTING.split("=")
+    assert f'"promptagent", settings={{"{name}": {value}}}, budget="{made.BUDGET}"' in source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, CONTRAST, Browser
 from documents import HOSTILE, evidence, hostile_document, large_document, made, measured, result, task_of
 
 from promptology.evidence.report import render, write
@@ -12,32 +12,10 @@ from promptology.run.lineage import Lineage
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the report is not looked at")
 
-CONTRAST = """(() => {
-  const parse = text => {
-    const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
-    const scale = text.startsWith("color(") ? 255 : 1;
-    return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers.length > 3 ? numbers[3] : 1];
-  };
-  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const behind = e => {
-    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; }
-    return [255, 255, 255, 1];
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-  while (walker.nextNode()) {
-    const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !e.checkVisibility() || ["title", "desc"].includes(e.tagName)) continue;
-    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
-    const [a, b] = [light(ink), light(behind(e))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), walker.currentNode.data.slice(0, 40)]);
-  }
-  return found.sort((x, y) => x[0] - y[0]);
-})()"""
 UNNAMED = """[...document.querySelectorAll("svg:not([aria-hidden=true])")].filter(svg => {
   const ids = (svg.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean);
   const name = svg.getAttribute("aria-label") || ids.map(id => document.getElementById(id)?.textContent).join(" ");
-  return svg.getAttribute("role") !== "img" || !name.trim();
+  return svg.getAttribute("role") !== (svg.querySelector("a") ? "group" : "img") || !name.trim();
 }).length"""
 OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
 ACTIVE = """(() => { const e = document.activeElement, s = getComputedStyle(e);
@@ -71,11 +49,11 @@ def plain_document():
         parent = result(task, evidence(task, before, before)).start
         for k in range(6):
             child = parent.with_instruction(f"Say it well, try {k}.")
-            lineage.born(child, parent)
+            lineage.born(child, parent, f"error {k}")
             lineage.kept(child, Cost(calls=k + 1))
             parent = child
         history = [{"step": "step", "values": {"best": k / 9, "loss": 1 / k}} for k in range(1, 9)]
-        spent = [{"calls": k} for k in range(1, 9)]
+        spent = [{"calls": k, "roles": {"model": {"calls": k}}} for k in range(1, 9)]
         verdict = "better" if found is after else "worse"
         line = "Say it well, try 4."
         results.append(
@@ -132,7 +110,7 @@ def test_text_can_be_read_in_light_and_dark(browser, pages, scheme):
 def test_every_drawing_has_a_name(browser, pages):
     for name in ("plain", "hostile"):
         browser.open(pages / f"{name}.html")
-        assert browser.run("document.querySelectorAll('svg[role=img]').length") > 5
+        assert browser.run("document.querySelectorAll('svg[role]').length") > 6
         assert browser.run(UNNAMED) == 0
 
 
@@ -156,6 +134,46 @@ def test_tab_reaches_every_part_and_enter_opens_it(browser, pages):
     assert browser.run("document.activeElement.parentElement.open") is True
 
 
+def test_a_mark_of_the_tree_opens_its_prompt_by_keyboard(browser, pages):
+    browser.medium()
+    browser.resize(1280)
+    browser.open(pages / "plain.html")
+    there = "document.getElementById('prompt-1-6')"
+    assert not browser.run(f"{there}.checkVisibility()")
+    browser.run("document.querySelector('#lineage > details > summary').focus()")
+    browser.press("Enter")
+    browser.press("Tab")  # past the drawing
+    for _ in range(7):
+        browser.press("Tab")
+    assert browser.run("document.activeElement.id") == "mark-1-6"
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    browser.press("Enter")
+    assert browser.run(f"{there}.checkVisibility()")
+    top = browser.run(f"{there}.closest('details').getBoundingClientRect().top")
+    assert 0 <= top < 600
+    shown = browser.run(f"{there}.innerText")
+    assert "error 5" in shown and "What led to it" in shown and "What it changed" in shown
+    assert browser.run(f"{there}.querySelector('ins').innerText") == "5."
+    assert browser.said() == []
+    browser.press("Tab")
+    assert browser.run("document.activeElement.hash") == "#mark-1-6"
+    browser.press("Tab")
+    assert browser.run("document.activeElement.hash") == "#prompt-1-5"
+
+
+def test_on_a_phone_the_tree_scrolls_in_its_own_box(browser, pages):
+    browser.medium()
+    browser.resize(390)
+    browser.open(pages / "plain.html")
+    browser.run("document.querySelectorAll('#lineage > details').forEach(d => d.open = true)")
+    box, drawn = browser.run(
+        "[...document.querySelectorAll('svg.tree[role=group]')].slice(0, 1)"
+        ".flatMap(s => [s.parentElement.clientWidth, s.getBoundingClientRect().width])"
+    )
+    assert box < 390 < drawn == 860
+    assert browser.run("document.documentElement.scrollWidth") == 390
+
+
 def test_print_opens_what_is_folded(browser, pages):
     seen = """[...document.querySelectorAll('details:not([open])')]
       .map(d => [d.className, d.lastElementChild.checkVisibility()])"""
@@ -168,6 +186,10 @@ def test_print_opens_what_is_folded(browser, pages):
     assert {visible for kind, visible in folded if kind == "long"} == {False}
     assert browser.run("document.querySelector('.unprinted').checkVisibility()")
     assert not browser.run("document.querySelector('nav').checkVisibility()")
+    browser.resize(700)
+    tree = "document.querySelector('svg.tree[role=group]').getBoundingClientRect()"
+    assert browser.run(f"{tree}.width") <= 700 and browser.run(f"{tree}.height") > 0
+    assert not browser.run("document.querySelector('.within').checkVisibility()")
     paper = browser.pdf()
     assert paper.startswith(b"%PDF-") and len(paper) > 20_000
     browser.medium()
@@ -185,7 +207,7 @@ def test_the_contents_stay_in_sight_beside_the_page(browser, pages):
 def test_a_report_of_fifty_thousand_items_opens(browser, tmp_path):
     page = tmp_path / "large.html"
     page.write_text(render(large_document(steps=1000)), encoding="utf-8")
-    assert page.stat().st_size < 2_000_000
+    assert page.stat().st_size < 1_000_000
     browser.medium()
     browser.resize(1280)
     browser.open(page)

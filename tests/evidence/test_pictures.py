@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from promptology.evidence.pictures import BOTTOM, LEFT, RIGHT, TOP, family, ledger, panels, scatter, style, ticks
+from promptology.evidence.pictures import BOTTOM, LEFT, RIGHT, TOP, ledger, panels, scatter, style, ticks
 from promptology.run.cost import Cost
 
 
@@ -97,28 +97,6 @@ def test_panels_by_kind_with_common_axes():
     unit = at_20 - at_10
     assert [at_40 - at_20, at_80 - at_40] == pytest.approx([2 * unit, 4 * unit], abs=0.5)
     assert panels([[{"label": "a", "curves": []}]]) == []
-
-
-def node(number, parent, score=None, kept=None):
-    return {"number": number, "parent": parent, "text": "t", "score": score, "items": 5 if score else 0, "kept": kept}
-
-
-def test_a_family_without_scores_stands_by_its_generations():
-    nodes = [node(0, None), node(1, 0, kept={"calls": 3}), node(2, 1), node(3, 1, kept={"calls": 9})]
-    drawn = family({"count": 4, "found": 3, "nodes": nodes})
-    assert [leaf.kind for leaf in drawn.leaves] == ["kept", "kept", "tried", "found"]
-    assert len(drawn.edges) == 3
-    assert [label for _, label in drawn.frame.y_ticks] == ["0", "1", "2"]
-    assert "changes since the start" in drawn.frame.y_name
-
-
-def test_a_family_with_scores_stands_by_them():
-    nodes = [node(0, None, 0.5), node(1, 0, 0.75), node(2, 0, 1.0)]
-    drawn = family({"count": 9, "found": 2, "nodes": nodes})
-    assert drawn.leaves[2].text == "candidate 2: found, score 1.000 on 5 items"
-    assert drawn.words.startswith("3 of 9 prompts")
-    assert family({"nodes": [node(0, None)]}) is None
-    assert family({}) is None
 
 
 def test_bars_are_as_long_as_what_was_charged():

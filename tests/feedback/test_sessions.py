@@ -56,6 +56,29 @@ def test_the_person_changes_drops_and_pins_preferences():
     assert memory_of(state).notes == () and memory_of(state).pinned == ()
 
 
+def test_what_is_pinned_is_not_learned_again():
+    state = told(drafted(told(begun("cipher"), opened()), used="kind; in rhyme; short"), edit("one two three"))
+    assert round_of(state, "1")["preference"] == "kind; in rhyme; short"
+    pinned = told(
+        drafted(told(begun("cipher"), opened()), used="kind; in rhyme; short"),
+        {"event": "pin", "preference": "kind; in rhyme"},
+    )
+    assert round_of(told(pinned, edit("one two three")), "1")["preference"] == "short"
+
+
+def test_a_draft_is_written_anew():
+    state = drafted(told(begun("cipher"), opened()))
+    again = round_of(told(state, {"event": "again", "id": "1"}), "1")
+    assert again["status"] == "open" and again["inputs"] == {"text": "notes"} and again["vector"]
+    assert not {"draft", "used", "neighbours"} & set(again)
+
+
+def test_a_session_is_readable_by_its_owner_alone(tmp_path):
+    session = Session(tmp_path / "session.json")
+    session.save(begun("cipher"))
+    assert session.path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("event", "said"),
     [

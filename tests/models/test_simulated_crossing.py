@@ -94,3 +94,5 @@ def test_placeholders_fences_and_markers_around_the_prompt():
     field = "[[ ## basic_instruction ## ]]"
     fields = f"{field}\n{{basic_instruction}}\n\n{field}\nSay it.\n\n[[ ## tip ## ]]"
     assert current_prompt(fields, []) == "Say it."
+    last = f"{field}\nSay it.\n\nRespond with the field `[[ ## proposed_instruction ## ]]`."
+    assert current_prompt(last, []) == "Say it."

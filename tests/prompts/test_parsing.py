@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from promptology.prompts.parsing import conclusion, extract, parse_class, parse_text, tagged
+from promptology.prompts.parsing import conclusion, declines, extract, parse_class, parse_text, tagged, torn
 
 NAMES = ("billing", "refund", "account access", "app problem", "😀", "C#", "C", "not billing")
 
@@ -78,3 +78,41 @@ def test_parse_text():
 )
 def test_what_is_thought_aloud_concludes_nothing(text, kept):
     assert conclusion(text, "prompt") == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("I cannot help with that.", True),
+        ("I’m sorry, but I can’t assist with this request.", True),
+        ("Sorry, I am unable to write prompts.", True),
+        ("As an AI language model, I won't do this.", True),
+        ("Unfortunately I'm not able to comply.", True),
+        ("I am very sorry. I can't.", True),
+        ("Sorry is no answer: name the queue.", False),
+        ("As an assistant, sort the message.", False),
+        ("I want you to sort the message; say so where you cannot.", False),
+        ("If the writer says 'I cannot log in', answer login.", False),
+        ("Dabei kann ich nicht helfen.", False),
+        ("", False),
+    ],
+)
+def test_refusals_in_english_are_known_by_how_they_begin(text, refusal):
+    assert declines(text) is refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("<prompt Sort it. </promt>", True),
+        ("Sort it.</promt>", True),
+        ("Sort it. < / prompt>", False),
+        ("Sort it. </ Prompt >", True),
+        ("Sort <PROMPT> it", True),
+        ("Sort it.\n<text>\n{text}\n</text>", False),
+        ("Sort it.\n{text}\n</text>", True),
+        ("Prompt the writer: a < b > c", False),
+    ],
+)
+def test_what_is_left_of_broken_tags(text, broken):
+    assert torn(text, "prompt") is broken

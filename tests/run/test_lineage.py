@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from promptology.data.items import Field, Signature
 from promptology.prompts import Learned, Readout, Text
 from promptology.prompts.learned import Demonstrations, Example
 from promptology.run.cost import Cost
-from promptology.run.lineage import CUT, MOST, Lineage, counts
+from promptology.run.lineage import CUT, MOST, Lineage, _thinned, by_role, counts
 
 SIGNATURE = Signature((Field("text"),))
 
@@ -117,6 +118,18 @@ def test_a_document_keeps_the_line_the_kept_and_the_best():
     assert doc["count"] == 101
 
 
+def test_a_node_says_how_many_between_it_and_its_parent_are_left_out():
+    texts = [prompt(f"candidate {k}") for k in range(10)]
+    lineage = Lineage(texts[0])
+    for parent, child in pairwise(texts):
+        lineage.born(child, parent)
+    lineage.scored(texts[4], [1.0])
+    doc = lineage.to_json(prompt("never tried"), most=3)  # the start, the best scored, the latest
+    assert [(n["number"], n["parent"], n.get("gap", 0)) for n in doc["nodes"]] == [(0, None, 0), (4, 0, 3), (9, 4, 4)]
+    once = {n.number: n for n in _thinned(lineage._nodes, 6, 4)}
+    assert [(n.number, n.parent, n.gap) for n in _thinned(once, 2, 9)] == [(0, None, 0), (9, 0, 8)]
+
+
 def test_memory_is_bounded_and_the_best_is_remembered():
     lineage = Lineage(prompt("start"))
     best = prompt("best" + "x" * 2 * CUT)
@@ -140,6 +153,14 @@ def test_counts_leave_the_clock_out():
     assert counts(Cost(seconds=3.0)) == {}
 
 
+def test_counts_of_each_role_in_a_phase():
+    cost = Cost(calls=2, tokens_in=3, seconds=1.0)
+    ledger = {("model", "learning"): (cost, cost), ("encoder", "learning"): (Cost(passes=4), Cost())}
+    ledger["model", "evidence"] = (Cost(calls=9), Cost())
+    assert by_role(ledger) == {"model": {"calls": 2, "tokens": 3}, "encoder": {"passes": 4}}
+    assert by_role(ledger, "evidence") == {"model": {"calls": 9}}
+
+
 @pytest.mark.parametrize("method", ["spo", "opro", "random-search"])
 def test_methods_leave_a_lineage_and_costs_whatever_the_workers(method, tmp_path, monkeypatch):
     settings = {"opro": {"steps": 2, "samples": 3, "items": 8}, "spo": {"rounds": 6}}.get(method, {"candidates": 4})
@@ -155,4 +176,7 @@ def test_methods_leave_a_lineage_and_costs_whatever_the_workers(method, tmp_path
     assert one.spent == other.spent
     charged = [spent.get("calls", 0) for spent in one.spent]
     assert charged == sorted(charged) and charged[-1] <= one.learning.calls
+    for spent in one.spent:  # the roles are what was charged in all
+        assert sum(of.get("calls", 0) for of in spent["roles"].values()) == spent.get("calls", 0)
+    assert one.spent[-1]["roles"].keys() >= {"model", "optimizer"}
     assert one.lineage["found"] is not None

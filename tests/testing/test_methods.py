@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import broken_methods as broken
 import pytest
+from searches import LACKING, SMALL
 
 import promptology as pt
 from promptology.errors import UsageError
@@ -15,19 +14,8 @@ from promptology.testing.fixtures import HashingEncoder, small_task
 
 # Settings under which a whole run is short enough to be checked against its plan.
 TRAINED = {"steps": 6, "batch": 4, "checks": 2}
-SMALL = {
-    "ape": {"subsets": 2, "samples": 3, "demos": 2, "items": 8},
-    "evoprompt": {"population": 3, "generations": 2, "items": 8},
-    "mipro": {"candidates": 4, "shots": 1, "items": 8, "minibatch": 4, "trials": 5, "finalists": 2},
-    "gepa": {"metric_calls": 60, "items": 6, "finalists": 2},
-    "opro": {"steps": 2, "samples": 3, "items": 8},
-    "protegi": {
-        **{"rounds": 2, "beam": 2, "minibatch": 6, "gradients": 1, "errors": 2, "paraphrases": 1, "children": 3},
-        **{"pulls": 2, "arms": 4, "block": 5},
-    },
-    "promptagent": {"prompts": 8, "items": 8},
-    "random-search": {"candidates": 3, "shots": 2, "items": 8},
-    "spo": {"rounds": 6},
+SHORT = {
+    **SMALL,
     "prompt-tuning": TRAINED,
     "prefix-tuning": TRAINED,
     "p-tuning": TRAINED,
@@ -42,7 +30,6 @@ SMALL = {
         **{"teacher_steps": 3, "labelled_steps": 2},
     },
 }
-LACKING = [slug for slug, package in (("mipro", "optuna"),) if find_spec(package) is None]
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]
 
@@ -51,7 +38,7 @@ PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "ar
 def test_every_method_keeps_the_contract(slug):
     if slug in LACKING:
         pytest.skip(f"the package that {slug} needs is not installed")
-    checked = check_method(slug, settings=SMALL.get(slug))
+    checked = check_method(slug, settings=SHORT.get(slug))
     without_plan = not hasattr(catalogue()[slug].cls, "plan")
     assert checked.promises == [p for p in PROMISES if not (p == "plan" and without_plan)]
     assert list(checked.skipped) == (["plan"] if without_plan else [])

@@ -1,5 +1,6 @@
 """Our side: the races and halving of the library, and the real table that they are measured on."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -44,4 +45,7 @@ def table(spec, stopwatch):
     wordings = [nearest_label(task.signature, label, given) for given in INPUTS for label in LABELS]
     with stopwatch.running():
         scores = score(run, [run.start.with_parts(w) for w in wordings], [*task.train, *task.validation])
-    return {"scores": scores.values.tolist()}
+    named = [f'Compare "{given}" with "{label}".' for given in INPUTS for label in LABELS]
+    plain = [re.sub(r"\{(\w+)\}", lambda m: m[1].upper(), name) for name in named]
+    items = [[i.inputs["text"], i.target] for i in (*task.train, *task.validation)]
+    return {"scores": scores.values.tolist(), "wordings": plain, "items": items}

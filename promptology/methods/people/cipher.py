@@ -27,7 +27,7 @@ from typing import Any
 
 from promptology.data.items import Item
 from promptology.data.task import Task
-from promptology.errors import UsageError
+from promptology.errors import TooManyMissing, UsageError
 from promptology.feedback.sessions import Event, State, at, begun, changed, memory_of, packed, round_of, told
 from promptology.methods.registry import method
 from promptology.models.access import Edits, Embeds, Generates
@@ -89,7 +89,15 @@ class CIPHER:
             ended = round_of(state, item.id)
             run.log("round", outcome="accepted" if ended["accepted"] else "edited", cost=ended["cost"])
             run.keep(self.learned(run, state))
-        return self.learned(run, self.ask(run, state))
+        if not state["rounds"]:
+            raise TooManyMissing(
+                "no round of cipher came to its end: the model wrote no draft, or the person answered none"
+            )
+        state = self.ask(run, state)
+        edited = [r for r in state["rounds"] if not r.get("accepted", True)]
+        if lost := sum(not r.get("preference") for r in edited):
+            run.warn(f"from {lost} of {len(edited)} edits no preference could be read")
+        return self.learned(run, state)
 
     def begin(self, run: Run | None = None) -> State:
         """Return a state without rounds, or with those of the memory that was learned before."""
@@ -118,12 +126,12 @@ class CIPHER:
         return state
 
     def draft(self, run: Run, state: State, opened: Sequence[Mapping[str, Any]]) -> State:
-        """Retrieve, aggregate and generate for each open round; one without an answer stays open."""
+        """Retrieve, aggregate and generate for each open round; one without an answer, or an empty one, stays open."""
         recaller = Recaller(self.learned(run, state), run.roles, run.task.signature)
         items = [Item(r["id"], r["inputs"]) for r in opened]
         predictions = recaller.predict(items)
         for item, raw in zip(items, predictions.raw, strict=True):
-            if raw is not None:
+            if raw is not None and raw.strip():
                 found = recaller.recalled(item)
                 near = [[note.id, cosine] for note, cosine in zip(found.notes, found.cosines, strict=True)]
                 drafted = {"draft": raw, "used": found.preference, "neighbours": near, "status": "drafted"}

@@ -36,7 +36,7 @@ from promptology.run.engine import Run
 from promptology.search.crossing import CROSS, DIFFER, REWORD, Difference, cross, differ, reword
 from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
 from promptology.search.pool import Pool
-from promptology.search.ranking import Scored, best, scored
+from promptology.search.ranking import Scored, best, noted, scored
 from promptology.search.rescoring import apart, rescore
 from promptology.search.scoring import score
 
@@ -154,11 +154,13 @@ class EvoPrompt:
             idle = 0 if len(found) > before else idle + 1
         order = sorted(found)
         means = score(run, [found[place] for place in order], S).means
-        return {
+        children = {
             place: Scored(found[place], float(mean))
             for place, mean in zip(order, means, strict=True)
             if not np.isnan(mean)
         }
+        noted(tried, list(children.values()))
+        return children
 
 
 def roulette(fitness: Sequence[float], rng: np.random.Generator) -> tuple[int, int]:

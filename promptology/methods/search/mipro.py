@@ -44,7 +44,7 @@ from promptology.search.demonstrations import (
     shortened,
 )
 from promptology.search.planning import PROPOSAL, divided, estimated, plain_start, scores
-from promptology.search.proposing import distinct, propose
+from promptology.search.proposing import brief, distinct, propose
 from promptology.search.rescoring import apart, rescore
 from promptology.search.tpe import TPE
 
@@ -180,15 +180,15 @@ class MIPRO:
         looked = draw_demonstrations(train, LOOKED_AT, rng, signature).examples
         (data,) = run.model("optimizer").generate([frame(LOOK, {"examples": examples_block(looked, signature)})])
         shown = [d.examples for d in D if d] or [draw_demonstrations(train, 4, rng, signature).examples]
-        about = {"instruction": run.start.instruction, "data": data or "Nothing is known of it."}
+        about = {"instruction": run.start.instruction, "data": brief(data) or "Nothing is known of it."}
+        tips = [TIPS[int(rng.integers(len(TIPS)))] for _ in range(self.instructions - 1)]
+        examples = [examples_block(shown[n % len(shown)], signature) for n in range(self.instructions - 1)]
         requests = [
-            frame(
-                PROPOSE.replace("{tip}", TIPS[int(rng.integers(len(TIPS)))]),
-                {**about, "examples": examples_block(shown[n % len(shown)], signature)},
-            )
-            for n in range(self.instructions - 1)
+            frame(PROPOSE.replace("{tip}", tip), {**about, "examples": block})
+            for tip, block in zip(tips, examples, strict=True)
         ]
-        return distinct(propose(run, requests, run.start, temperature=self.temperature))
+        why = [f"{tip}\n\n{block}" for tip, block in zip(tips, examples, strict=True)]
+        return distinct(propose(run, requests, run.start, temperature=self.temperature, why=why))
 
 
 def suggest(H: TPE, board: Board[Combination], rng: np.random.Generator) -> Combination | None:

@@ -4,7 +4,7 @@
     for t = 1..T:
         m  <- meta-prompt: the best 20 (p, f(p)) of H in ascending order, 3 exemplars from train
         p1..p8 <- O(m)                                      8 samples at temperature 1
-        drop what repeats a prompt of H, is too long, leaks a tag or (numeric answers) holds a digit
+        drop what repeats an earlier prompt, is too long, leaks a tag or (numeric answers) holds a digit
         H  <- H + {(pi, f(pi))}
     return argmax f
 
@@ -35,7 +35,8 @@ from promptology.prompts.render import frame, input_text
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
-from promptology.search.proposing import normal, propose
+from promptology.search.pool import Pool
+from promptology.search.proposing import propose
 from promptology.search.ranking import Scored, best, scored
 from promptology.search.rescoring import fresh_items, rescore
 from promptology.search.scoring import selection_items
@@ -112,12 +113,13 @@ class OPRO:
         pool = selection_items(run)
         S = [pool[i] for i in run.rng("items").permutation(len(pool))[: self.items]]
         H = scored(run, [run.start], S) or [Scored(run.start, 0.0)]
+        tried = Pool([run.start.instruction])
         idle, stuck = 0, 0
         for t in run.track(range(1, self.steps + 1), "steps"):
             found, tries = 0, 0
             while found < self.samples and idle < self.patience:
                 lacking = self.samples - found
-                new = self.sample(run, H, lacking, stuck, f"{t}.{tries}")
+                new = self.sample(run, H, tried, lacking, stuck, f"{t}.{tries}")
                 H += scored(run, new, S)
                 found, tries = found + len(new), tries + 1
                 idle, stuck = (0, 0) if new else (idle + lacking, stuck + 1)
@@ -130,7 +132,7 @@ class OPRO:
         finalists = [h.prompt for h in best(H, self.finalists)]
         return rescore(run, finalists, fresh_items(run, S, self.items)).best
 
-    def sample(self, run: Run, H: Sequence[Scored], count: int, stuck: int, name: str) -> list[Learned]:
+    def sample(self, run: Run, H: Sequence[Scored], tried: Pool, count: int, stuck: int, name: str) -> list[Learned]:
         """O: return those of `count` proposals that are new and usable; `stuck`: requests before that had none."""
         train = [i for i in run.task.train if i.labelled]
         shown = [train[i] for i in run.rng(f"exemplars {name}").permutation(len(train))[: self.exemplars]]
@@ -139,14 +141,14 @@ class OPRO:
             some = run.rng(f"pairs {name}").permutation(len(pairs))[: max(1, len(pairs) >> stuck)]
             pairs = [pairs[i] for i in sorted(some)]
         request = meta_prompt(run.task, pairs, shown)
-        seen = {normal(h.prompt.instruction) for h in H}
 
         def keep(instruction: str) -> bool:
-            known = normal(instruction) in seen
-            seen.add(normal(instruction))
+            known = instruction in tried
+            tried.add(instruction)
             return not known and self.allowed(instruction, run.task)
 
-        proposals = propose(run, [request] * count, run.start, temperature=self.temperature, keep=keep)
+        why = ["Shown were, the best first:\n\n" + listed(pairs[::-1])] * count
+        proposals = propose(run, [request] * count, run.start, temperature=self.temperature, keep=keep, why=why)
         return [replace(p, method="opro") for p in proposals if p is not None]
 
     def visible(self, H: Sequence[Scored]) -> list[Scored]:
@@ -163,13 +165,17 @@ class OPRO:
 def meta_prompt(task: Task, H: Sequence[Scored], exemplars: Sequence[Item]) -> str:
     """m: return the request for a new instruction; scores are shown as integers."""
     signature = task.signature
-    tried = "\n\n".join(f"text: {h.prompt.instruction}\nscore: {round(100 * h.score)}" for h in H)
     shown = [
         f"Input: {input_text(i.inputs, signature)}\nOutput: {answer_text(i.target, signature, i.inputs)}"
         for i in exemplars
     ]
     about = EXEMPLARS if shown else ""
-    return frame(META.replace("{task}", about), {"tried": tried, "examples": "\n\n".join(shown)})
+    return frame(META.replace("{task}", about), {"tried": listed(H), "examples": "\n\n".join(shown)})
+
+
+def listed(H: Sequence[Scored]) -> str:
+    """Return pairs of instruction and score in the order given."""
+    return "\n\n".join(f"text: {h.prompt.instruction}\nscore: {round(100 * h.score)}" for h in H)
 
 
 def numeric(task: Task) -> bool:

@@ -13,7 +13,6 @@ nearest relative, without the rewording.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from promptology.data.task import Task
@@ -25,8 +24,10 @@ from promptology.run.engine import Run
 from promptology.search.crossing import REWORD, reword
 from promptology.search.demonstrations import draw_demonstrations, labelled_train, shortened
 from promptology.search.planning import PROPOSAL, estimated, fresh_after, labelled_selection, plain_start, scores
+from promptology.search.pool import Pool
+from promptology.search.ranking import Scored, best, noted, scored
 from promptology.search.rescoring import fresh_items, rescore
-from promptology.search.scoring import score, selection_items
+from promptology.search.scoring import selection_items
 
 
 @method(
@@ -61,25 +62,25 @@ class RandomSearch:
         chosen = selection_items(run)
         order = run.rng("items").permutation(len(chosen))[: self.items]
         items = [chosen[i] for i in order]
-        tried = [(run.start, float(score(run, [run.start], items).means[0]))]
+        H = scored(run, [run.start], items) or [Scored(run.start, 0.0)]
+        known = Pool([run.start.instruction])
         for n in run.track(self.candidates, "candidates"):
-            candidate = self.draw(run, n, [p.instruction for p, _ in tried])
+            candidate = self.draw(run, n, known)
             if candidate is None:
                 run.log("candidate", number=n + 1, outcome="no usable proposal")
                 continue
-            value = float(score(run, [candidate], items).means[0])
-            tried.append((candidate, value))
-            # The best first; among equals, and where no answer came, the order in which they were tried.
-            tried.sort(key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
-            run.log("candidate", number=n + 1, score=value, best=tried[0][1])
-            run.keep(tried[0][0])
-        finalists = [p for p, _ in tried[: self.finalists]]
-        return rescore(run, finalists, fresh_items(run, items, self.items)).best
+            new = scored(run, [candidate], items)
+            H = best([*H, *new], max(1, self.finalists))
+            known.add(candidate.instruction)
+            noted(known, new)
+            run.log("candidate", number=n + 1, score=new[0].score if new else None, best=H[0].score)
+            run.keep(H[0].prompt)
+        return rescore(run, [h.prompt for h in H], fresh_items(run, items, self.items)).best
 
-    def draw(self, run: Run, n: int, tried: list[str]) -> Learned | None:
+    def draw(self, run: Run, n: int, known: Pool) -> Learned | None:
         """Return a random candidate, None where no usable rewording came."""
         # With demonstrations the same wording again is another candidate.
-        (candidate,) = reword(run, [run.start], known=() if self.shots else tried)
+        (candidate,) = reword(run, [run.start], known=() if self.shots else known)
         if candidate is not None and self.shots:
             rng = run.rng(f"demonstrations {n}")
             shown = draw_demonstrations(labelled_train(run.task), self.shots, rng, run.task.signature)

@@ -11,13 +11,14 @@
 Calls: k + (T - 1)(1 + k + n), 75 at the defaults. Choices of ours, after the card: the challenger must win a majority
 (the public repository inverted this in 2025; the paper's rule stands here), a void vote counts for neither side, an
 unusable proposal is a failed round and is never executed, a prompt that was proposed before is executed anew (so that
-a round costs what it costs), and the swaps are balanced, so that a judge who always names
-the first answer accepts nothing (random swaps, as published, accept 5 challengers of 16). A last duel, final prompt
-against start on inputs that the search never saw, is evidence's work.
+a round costs what it costs; memory=true asks for another one), and the swaps are balanced, so that a judge who always
+names the first answer accepts nothing (random swaps, as published, accept 5 challengers of 16). A last duel, final
+prompt against start on inputs that the search never saw, is evidence's work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from promptology.data.items import Item
@@ -32,6 +33,7 @@ from promptology.prompts.render import frame, messages
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.search.planning import INSTRUCTION, PROPOSAL, answer_tokens, answers, estimated, plain_start
+from promptology.search.pool import Pool
 from promptology.search.proposing import propose
 from promptology.search.scoring import unlabelled_inputs
 
@@ -74,6 +76,8 @@ class SPO:
     """Positions of the two outputs: balanced, or random as published."""
     fresh_questions: bool = False
     """Draw new questions every round, against over-fitting to three topics (ours; k more calls a round)."""
+    memory: bool = False
+    """Ask once more where the optimizer proposes what lost before, and say how it lost (ours; a call more each time)."""
     requirements: str = ""
     """R: what is wanted, in free text; empty takes the instruction at the start and the classes."""
 
@@ -101,19 +105,20 @@ class SPO:
                 text=f"{self.questions} questions over-fit easily; try questions=5 or fresh_questions=true",
             )
         Q = draw(run, self.questions, "questions")
-        best = run.start
+        best, known = run.start, Pool([run.start.instruction])
         A_best = execute(run, best, Q)
         for t in run.track(range(2, self.rounds + 1), "rounds"):
             if self.fresh_questions:
                 Q = draw(run, self.questions, f"questions {t}")
                 A_best = execute(run, best, Q)
-            challenger = rewrite(run, R, best, Q, A_best)
+            challenger = rewrite(run, R, best, Q, A_best, known if self.memory else ())
             if challenger is None:
                 run.log("round", t=t, outcome="no usable proposal")
                 continue
             A = execute(run, challenger, Q, fresh=True)
             votes = self.duel(run, R, Q, A, A_best, t)
             run.log("round", t=t, outcome="accepted" if votes.accepted else "rejected", **votes._asdict())
+            known.add(challenger.instruction, f"its outputs won {votes.challenger} votes and lost {votes.incumbent}")
             if votes.accepted:
                 best, A_best = challenger, A
             run.keep(best)
@@ -167,9 +172,10 @@ def rewrite(
     best: Learned,
     Q: list[Item],
     A_best: list[str | None],
+    known: Collection[str] = (),
 ) -> Learned | None:
-    """O: return a changed prompt, None where no usable one came."""
+    """O: return a changed prompt that is not `known`, None where no usable one came."""
     outputs = show(Q, A_best, run.task.signature)
     request = frame(OPTIMISE, {"requirements": R, "instruction": best.instruction, "outputs": outputs})
-    (challenger,) = propose(run, [request], best, temperature=0.7)
+    (challenger,) = propose(run, [request], best, temperature=0.7, known=known, why=[outputs])
     return challenger and replace(challenger, method="spo")

@@ -1,10 +1,17 @@
 """Template search: the best wording of the labels for an embedding model, by sequential halving.
 
     C <- start + {label wording t with input wording u : t in T, u in U}
-    sequential halving of C on labelled items  (Karnin et al. 2013; for prompts, TRIPLE, arXiv:2402.09723)
+    for ceil(log2 |C|) rounds, each with an equal share of the scores:
+        score C on further labelled items               (Karnin et al. 2013; for prompts, TRIPLE, arXiv:2402.09723)
+        C <- the better half of C by all items so far
     return the survivor
 
-Where several classes may apply, the margin that tells which do is searched too: t x u x m for m in M.
+Where several classes may apply, the margin that tells which do is searched too: t x u x m for m in M. Every labelled
+item outside the test split takes part: the survivor is chosen among few on most of them, and evidence measures it.
+What costs is embedding an item in an input wording, which all candidates of that wording share; a score costs nothing
+beside it. On random halves of the bundled tasks MiniLM makes 2.9 to 3.3 of the 4 embeddings an item at a share of 0.25,
+and the survivor is 0.2 to 0.7 points worse than the best by all scores; at 0.5 it makes 3.6 to 3.8 and loses 0.3 at
+most. Racing by upper bounds (`bounds.ucb_race`) makes 3.3 to 3.8 and loses next to nothing, with more scores than 0.5.
 
 A wording is a template over a class's name and its description; the hand-made ensembles of CLIP's authors
 (arXiv:2103.00020, section 3.1.4) are the same idea without the search.
@@ -14,9 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from promptology.data.items import Item, Signature
+from promptology.data.task import Task
 from promptology.methods.registry import method
 from promptology.models.access import Embeds
-from promptology.prompts.learned import Learned
+from promptology.prompts.learned import Learned, Readout
 from promptology.prompts.start import MARGIN, nearest_label
 from promptology.run.engine import Run
 from promptology.search.halving import sequential_halving
@@ -53,19 +62,29 @@ class TemplateSearch:
     share: float = 0.25
     """Candidate-item scores spent, as a share of scoring every candidate on every item."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError("share lies above 0 and is 1 at most")
+
     def fit(self, run: Run) -> Learned:
         """Return the wording that survives the halving."""
-        items = (*run.task.train, *run.task.validation)
-        items = tuple(i for i in items if i.labelled) or selection_items(run)
+        items = labelled(run.task) or selection_items(run)
         candidates = [run.start]
-        signature = run.task.signature
-        for m in MARGINS if signature.output == "classes" else (MARGIN,):
-            for u in INPUTS:
-                for t in LABELS:
-                    wording = nearest_label(signature, t, u, m)
-                    candidate = replace(run.start.with_parts(wording), method="template-search")
-                    if not candidate.same_as(run.start):
-                        candidates.append(candidate)
+        for wording in wordings(run.task.signature):
+            candidate = replace(run.start.with_parts(wording), method="template-search")
+            if not candidate.same_as(run.start):
+                candidates.append(candidate)
         race = sequential_halving(run, candidates, items, round(self.share * len(candidates) * len(items)))
         run.log("survivor", candidates=len(candidates), score=race.means[0])
         return race.best
+
+
+def wordings(signature: Signature) -> list[Readout]:
+    """Return T x U, or T x U x M where several classes may apply."""
+    margins = MARGINS if signature.output == "classes" else (MARGIN,)
+    return [nearest_label(signature, t, u, m) for m in margins for u in INPUTS for t in LABELS]
+
+
+def labelled(task: Task) -> tuple[Item, ...]:
+    """Return the labelled items outside the test split."""
+    return tuple(i for i in (*task.train, *task.validation) if i.labelled)

@@ -248,8 +248,8 @@ class SimulatedChat:
         In a world of rules, errors that `text` shows are what can be mended, else what its examples teach.
         """
         if isinstance(self.world, ParcelWorld):
-            shown = self.world.errors(text), self.world.examples(text)
-            changed = self.world.rewritten(prompt, *shown, rng, self.rewrite)
+            errors, examples = self.world.errors(text), self.world.examples(text)
+            changed = self.world.rewritten(prompt, errors, examples, rng, self.rewrite)
             return self._paraphrase(prompt, rng) if changed == prompt else changed
         bare = self.world.without_harm(prompt)
         missing = [f for f in self.world.features if not f.asked(bare)]

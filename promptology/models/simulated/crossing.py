@@ -30,13 +30,13 @@ def parents(text: str) -> list[str]:
 def mixed(text: str, prompts: Sequence[str], rng: np.random.Generator) -> str:
     """Return one prompt of sentences of several, each with a probability equal to the share of prompts that have it.
 
-    Where the request wants them merged or joined, all sentences of all of them.
+    Where the request wants them merged or joined, all sentences of all of them; never none.
     """
     written = [_SENTENCE.split(p) for p in prompts]
     sentences = dict.fromkeys(s for some in written for s in some)
     share = {s: sum(s in some for some in written) / len(written) for s in sentences}
     whole = bool(_MERGE.search(text)) and not mutates(text)
-    return " ".join(s for s in sentences if whole or rng.random() < share[s])
+    return " ".join(s for s in sentences if whole or rng.random() < share[s]) or prompts[0]
 
 
 def mutates(text: str) -> bool:
@@ -46,5 +46,5 @@ def mutates(text: str) -> bool:
 
 def wanted(text: str) -> int:
     """Return how many prompts a request wants in a JSON array, 0 where it wants none."""
-    match = _ARRAY.search(text)
+    match = _ARRAY.search(text) if "array" in text else None
     return min(int(match[1]), 100) if match else 0

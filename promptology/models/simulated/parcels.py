@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptology.data.parcels import GATES, INSTRUCTION, MARKS, PARCEL, WORLD_MARKS, gate
-from promptology.models.simulated.worlds import Feature, World
+from promptology.models.simulated.worlds import Feature, World, asked
 
 Draw = Callable[..., float]
 """Returns a number between 0 and 1 that depends on its arguments alone."""
@@ -59,7 +59,7 @@ class ParcelWorld(World):
 
     def shown(self, prompt: str) -> list[Feature]:
         """Return the rules that a prompt states."""
-        return [f for f in self.features if f.asked(prompt)]
+        return list(asked(self.features, prompt))
 
     def without_harm(self, prompt: str) -> str:
         """Return the prompt: no harmful sentence states a rule."""

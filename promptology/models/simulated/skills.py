@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import NamedTuple
@@ -40,7 +41,7 @@ _LABELLED = re.compile(
     r"^(?:current |original |old |existing |base )?(?:prompt|instruction)s?\s*(?:\d+)?\s*:\s*(.+?)(?=\n\s*\n|\n[A-Z][\w ]{2,30}:|\Z)",
     re.I | re.M | re.S,
 )
-_MARKED = re.compile(r"\[\[ ## (\w*(?:prompt|instruction)) ## \]\]\n(?!\{)(.+?)\s*(?=\n\[\[ ##|\Z)", re.S)
+_MARKED = re.compile(r"\[\[ ## (\w*(?:prompt|instruction)) ## \]\]\n(?!\{)(.+?)\s*(?=\n[^\n]*\[\[ ##|\Z)", re.S)
 _NAMES = re.compile(r"\b(prompt|instruction)", re.I)
 _SCORED = re.compile(
     r"(?:text|prompt|instruction)\s*:\s*(.+?)\n\s*(?:score|accuracy|rating)\s*:\s*(-?[0-9.]+)", re.I | re.S
@@ -61,13 +62,14 @@ CHOICE_TAGS = ("choice", "choose", "answer", "verdict", "winner", "better")
 SIDES = (("a", "b"), ("1", "2"), ("one", "two"), ("first", "second"))
 
 
+@functools.lru_cache(maxsize=64)
 def skill_of(text: str, question_at: int) -> str:
     """Return judge, paraphrase, rewrite, criticise or solve.
 
     Only what stands before the question that is to be solved counts (`question_at`: its position, or the length of
     the text where there is none), so that words inside an input never change the skill. Judging needs both a request
     to compare and two labelled sides; a rewrite is asked for where a prompt is to be improved or a field for one is
-    shown; criticism is criticism without such a field.
+    shown; criticism is criticism without such a field. Remembered, as requests of one prompt differ in inputs alone.
     """
     frame = text[:question_at]
     if _JUDGE.search(text) and _TWO_SIDES.search(text) and regions(text):
@@ -78,7 +80,7 @@ def skill_of(text: str, question_at: int) -> str:
     )
     if shows_prompt and _PARAPHRASE.search(text):
         return "paraphrase"
-    if _CRITICISE.search(text) and not _ASKS_PROMPT.search(text) and _LABELLED.search(text):
+    if _LABELLED.search(text) and _CRITICISE.search(text) and not _ASKS_PROMPT.search(text):
         return "criticise"
     if shows_prompt and _REWRITE.search(text):
         return "rewrite"

@@ -57,17 +57,28 @@ class World:
     def shown(self, prompt: str) -> list[Feature]:
         """Return the features that a prompt asks for and does not hide."""
         bare = self.without_harm(prompt)
-        return [f for f in self.features if f.asked(bare) and not f.hidden(prompt)]
+        return [f for f in asked(self.features, bare) if not f.hidden(prompt)]
 
     def without_harm(self, prompt: str) -> str:
         """Return the prompt without harmful sentences, whose wording must not count as asking."""
-        for f in self.features:
-            prompt = re.sub(re.escape(f.harm), " ", prompt, flags=re.I)
-        return prompt
+        return _without(self.features, prompt)
 
     def hidden_quality(self, prompt: str) -> float:
         """Return the share of required features that are shown and not hidden, 0 to 1."""
         return len(self.shown(prompt)) / len(self.features)
+
+
+@functools.lru_cache(maxsize=256)
+def asked(features: tuple[Feature, ...], prompt: str) -> tuple[Feature, ...]:
+    """Return the features that a prompt asks for. Remembered, as a search puts the same prompt to many items."""
+    return tuple(f for f in features if f.asked(prompt))
+
+
+@functools.lru_cache(maxsize=256)
+def _without(features: tuple[Feature, ...], prompt: str) -> str:
+    for f in features:
+        prompt = re.sub(re.escape(f.harm), " ", prompt, flags=re.I)
+    return prompt
 
 
 REPLY = (

@@ -9,9 +9,10 @@ import pytest
 from skilled import TASK, Skilled, block, fit, steps
 
 import promptology as pt
-from promptology.errors import TooManyMissing, UsageError
+from promptology.errors import AccessError, TooManyMissing, UsageError
 from promptology.methods.search.ape import request
 from promptology.models.simulated.skills import fill_form, induces, skill_of
+from promptology.prompts.render import messages
 
 PAIR = re.compile(r"^Input: (.+)\nOutput: (.+)$", re.M)
 
@@ -126,3 +127,87 @@ def test_settings_are_checked():
     ):
         with pytest.raises(UsageError, match=message):
             pt.fit(TASK, Skilled(), "ape", settings=settings)
+
+
+class Likely(Skilled):
+    """Tells log-probabilities too: of the right output -100 / skill, so that they rank prompts as skills do, but of
+    prompts that hold "bold" one tenth of that; of one question never."""
+
+    def __init__(self, prompts=None, silent=None):
+        super().__init__(prompts)
+        self.silent = silent
+        self.scored = []
+
+    def score(self, prompts, choices):
+        raise NotImplementedError
+
+    def generate(self, requests, attempts=1):
+        for n, asked in enumerate(requests):
+            if asked.continuation is None:
+                ((_, outcome),) = super().generate([asked])
+                yield n, outcome
+                continue
+            text = asked.messages[-1][1]
+            question = text.removesuffix("\n\nAnswer:").split("\n\n")[-1]
+            self.scored.append((text, asked.continuation))
+            skill = int(re.search(r"Skill (\d+)", text)[1])
+            gone = question == self.silent
+            value = -100 / skill / (10 if "bold" in text else 1)
+            yield n, pt.Failure("gone", transient=False) if gone else pt.Answer("", logprob=value)
+
+
+def test_the_likelihood_of_right_outputs_may_score_instead():
+    model, method = Likely(["Skill 90. A", "Skill 50. B, bold"]), ape(subsets=1, samples=2, score="likelihood")
+    result = fit(model, method)
+    assert result.learned.instruction == "Skill 50. B, bold"
+    assert steps(result, "draw")[-1]["best"] == pytest.approx(-100 / 50 / 10)
+    right = {i.inputs["text"]: i.target for i in TASK.validation}
+    asked = [(text.removesuffix("\n\nAnswer:").split("\n\n")[-1], said) for text, said in model.scored]
+    assert len(asked) == 3 * 60 and all(f" {right[question]}" == said for question, said in asked)
+    assert result.learning.calls == method.plan(TASK).calls == 2 + 3 * 60
+    # The best few are compared by the metric.
+    method = ape(subsets=1, samples=2, score="likelihood", finalists=3, items=30)
+    again = fit(Likely(["Skill 90. A", "Skill 50. B, bold"]), method)
+    assert again.learned.instruction == "Skill 90. A"
+
+
+def test_a_likelihood_that_never_comes_is_missing_for_all():
+    silent = TASK.validation[7].inputs["text"]
+    model, method = Likely(["Skill 40. A"], silent), ape(subsets=1, samples=1, score="likelihood")
+    result = pt.fit(TASK, model, method, budget="100000calls", cache=False, missing=0.5)
+    assert steps(result, "draw")[-1]["best"] == pytest.approx(-100 / 40)
+
+
+def test_likelihood_needs_a_model_that_scores_and_labels():
+    with pytest.raises(AccessError, match="ape with score=likelihood needs a model that scores given text"):
+        fit(Skilled(), ape(score="likelihood"))
+    with pytest.raises(UsageError, match="score is accuracy or likelihood"):
+        pt.fit(TASK, Skilled(), "ape", settings={"score": "guess"})
+
+
+def test_likelihood_on_the_simulated_model_and_on_one_in_this_process(tmp_path):
+    tickets = pt.load_task("tickets")
+    method = ape(samples=4, items=30, score="likelihood", finalists=3)
+    assert fit("simulated:tickets", method, tickets).evidence.verdict == "better"
+    tiny = pytest.importorskip("tiny")
+    local = pt.model(f"hf:{tiny.tiny_gpt2(tmp_path / 'gpt2')}")
+    task = pt.Task(
+        [("the movie is great", "good"), ("the bus is late", "bad")] * 2,
+        [("the film is awful", "bad"), ("the dog is fine", "good"), ("the lamp is broken", "bad")],
+        [("the cat is good", "good"), ("the fish is cold", "bad")],
+        signature=pt.Signature(output="class", classes=(pt.ClassLabel("good"), pt.ClassLabel("bad"))),
+    )
+    words = ["sort this text", "good or bad", "the class of the movie"]
+    said = cycle(words)
+    optimizer = pt.model(lambda prompt: f"<prompt>{next(said)}</prompt>")
+    result = pt.fit(task, local, ape(subsets=1, score="likelihood"), helpers={"optimizer": optimizer}, cache=False)
+    start = result.start.instruction
+
+    def mean(instruction):
+        prompt = result.start.with_instruction(instruction)
+        asked = [messages(prompt, i.inputs, task.signature)[-1][1] + "\n\nAnswer:" for i in task.validation]
+        rows = local.score(asked, [[f" {i.target}"] for i in task.validation])
+        return sum(row[0] for row in rows) / len(rows)
+
+    assert result.learned.instruction == max([start, *words], key=mean)
+    assert steps(result, "draw")[-1]["best"] == pytest.approx(max(map(mean, [start, *words])), abs=1e-4)

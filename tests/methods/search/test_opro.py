@@ -237,3 +237,12 @@ def test_settings_are_checked():
         pt.fit(TASK, Scripted(), "opro", settings={"steps": 0})
     with pytest.raises(UsageError, match="temperature lies between"):
         pt.fit(TASK, Scripted(), "opro", settings={"temperature": 3.0})
+
+
+def test_the_lineage_says_what_the_optimizer_was_shown():
+    result = fit(Scripted(["Skill 50. One.", "Skill 90. Two."]), steps=2, samples=1, items=60, finalists=1)
+    told = {node["text"].splitlines()[0]: node.get("why", "") for node in result.lineage["nodes"]}
+    assert told["Skill 20."] == ""
+    assert told["Skill 90. Two."] == (
+        "Shown were, the best first:\n\ntext: Skill 50. One.\nscore: 50\n\ntext: Skill 20.\nscore: 20"
+    )

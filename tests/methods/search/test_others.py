@@ -119,6 +119,11 @@ def test_template_search_finds_a_wording_that_names_what_is_meant(colours):
     assert result.evidence.verdict == "better"
 
 
+def test_template_search_checks_its_share(colours):
+    with pytest.raises(UsageError, match="share lies above 0"):
+        pt.fit(colours, Bag(), "template-search", settings={"share": 0.0})
+
+
 def test_random_search_keeps_the_best_and_scores_all_on_the_same_items(colours):
     result = pt.fit(colours, copycat, pt.RandomSearch(candidates=3, shots=3), helpers={"optimizer": reworder()})
     steps = [h["values"]["score"] for h in result.history if h["step"] == "candidate"]

@@ -184,3 +184,31 @@ def test_settings_are_checked():
         pt.fit(TASK, Scripted(), "spo", settings={"rounds": "many"})
     with pytest.raises(UsageError, match="inputs outside its test split"):
         pt.fit(pt.Task(test=["a"], signature=TASK.signature), Scripted(), "spo", budget="50calls")
+
+
+def test_with_memory_what_lost_is_asked_for_once_more_and_the_optimizer_hears_how_it_lost():
+    class Remembering(Scripted):
+        """Proposes the same until it is told that this was tried."""
+
+        def generate(self, requests, attempts=1):
+            for n, outcome in super().generate(requests, attempts):
+                told = "repeats a prompt" in requests[n].messages[-1][1]
+                yield n, pt.Answer("<prompt>Answer, version 9.</prompt>") if told else outcome
+
+    always_old = {"judge": lambda text, n: "AB".replace(new_side(text), "")}
+    model = Remembering(prompts=cycle(["Answer, version 5.", "answer: VERSION 5"]), **always_old)
+    result = fit(model, rounds=3, memory=True)
+    asked = [text for kind, text in model.asked if kind == "optimizer"]
+    assert (
+        len(asked) == 3 and "it repeats a prompt that was tried before; its outputs won 0 votes and lost 4." in asked[2]
+    )
+    assert [h["values"]["outcome"] for h in result.history if h["step"] == "round"] == ["rejected", "rejected"]
+    plain = Scripted(prompts=cycle(["Answer, version 5.", "answer: VERSION 5"]), **always_old)
+    fit(plain, rounds=3)
+    assert [kind for kind, _ in plain.asked].count("optimizer") == 2
+
+
+def test_the_lineage_says_what_the_optimizer_was_shown():
+    result = fit(Scripted(), rounds=3)
+    told = [node["why"] for node in result.lineage["nodes"][1:]]
+    assert len(told) == 2 and all(re.match(r"Input 1: question \d+\nOutput 1: out\[Answer", text) for text in told)
