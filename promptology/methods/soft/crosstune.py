@@ -132,12 +132,9 @@ class CrossTune:
 
     def _readout(self, run: Run) -> Readout:
         """Return how vectors are made of texts, and classes of their wordings."""
-        access, features = run.model().access, self.features
-        if features == "auto":
-            language = {"differentiable", "scores"} <= {*access}
-            features = "state" if language else "embed"
-        options: dict[str, Any] = {"label_template": WORDINGS[self.labels], "input_template": "{input}"}
-        options["features"] = features
+        language = {"differentiable", "scores"} <= {*run.model().access}
+        features = ("state" if language else "embed") if self.features == "auto" else self.features
+        options = {"label_template": WORDINGS[self.labels], "input_template": "{input}", "features": features}
         return Readout("network", {**options, "layers": self.layers} if features == "state" else options)
 
     def _train(self, run: Run, D: Pairs, label: str) -> tuple[Learned, float]:
