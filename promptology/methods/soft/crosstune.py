@@ -26,7 +26,6 @@ the last token of a causal one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
