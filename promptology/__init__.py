@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from promptology.methods.search.random_search import RandomSearch
     from promptology.methods.search.spo import SPO
     from promptology.methods.search.template_search import TemplateSearch
+    from promptology.methods.soft.crosstune import CrossTune
     from promptology.methods.soft.dept import DePT
     from promptology.methods.soft.linear_probe import LinearProbe
     from promptology.methods.soft.p_tuning import PTuning
@@ -62,7 +63,9 @@ if TYPE_CHECKING:
     from promptology.methods.soft.prompt_tuning import PromptTuning
     from promptology.methods.soft.ptec import PTEC
     from promptology.methods.vision.zero_shot import ZeroShot
+    from promptology.methods.weights.cloze_tuning import ClozeTuning
     from promptology.methods.weights.full_tuning import FullTuning
+    from promptology.methods.weights.list import LiST
     from promptology.methods.weights.lora import LoRA
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
@@ -94,6 +97,7 @@ _HOME = {
     "promptology.methods.search.random_search": ("RandomSearch",),
     "promptology.methods.search.spo": ("SPO",),
     "promptology.methods.search.template_search": ("TemplateSearch",),
+    "promptology.methods.soft.crosstune": ("CrossTune",),
     "promptology.methods.soft.dept": ("DePT",),
     "promptology.methods.soft.linear_probe": ("LinearProbe",),
     "promptology.methods.soft.p_tuning": ("PTuning",),
@@ -101,7 +105,9 @@ _HOME = {
     "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
     "promptology.methods.soft.ptec": ("PTEC",),
     "promptology.methods.vision.zero_shot": ("ZeroShot",),
+    "promptology.methods.weights.cloze_tuning": ("ClozeTuning",),
     "promptology.methods.weights.full_tuning": ("FullTuning",),
+    "promptology.methods.weights.list": ("LiST",),
     "promptology.methods.weights.lora": ("LoRA",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
@@ -119,7 +125,9 @@ __all__ = [
     "SPO",
     "Answer",
     "ClassLabel",
+    "ClozeTuning",
     "Comparison",
+    "CrossTune",
     "DePT",
     "Embeds",
     "Evaluation",
@@ -136,6 +144,7 @@ __all__ = [
     "JudgeMetric",
     "KNNDemos",
     "Learned",
+    "LiST",
     "LinearProbe",
     "LoRA",
     "Manual",

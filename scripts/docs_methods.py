@@ -45,7 +45,8 @@ ACCESS = {
 }
 ROLES = {
     "model": "does the task",
-    "optimizer": "writes new prompts",
+    "optimizer": "writes new prompts, or texts",
+    "teacher": "says of texts that were written what they are",
     "judge": "compares or grades outputs",
     "encoder": "tells which contexts are similar",
     "person": "changes drafts by hand",
@@ -58,16 +59,20 @@ EXAMPLES = {
     "two-tower": ("toyland:base?shots=4&domain=backlit", "zoo:toy-clip", "20000passes"),
 }
 """A task, a model that comes with the package and a budget, for each access; the first that a method takes counts."""
+CLOZE = "wordland:season?train=20&validation=20&unlabeled=300", "zoo:word-mlm", "60000passes"
+OWN: dict[str, tuple[str, str, str]] = {"cloze-tuning": CLOZE, "list": CLOZE}
+"""The same for methods that take models of one kind only."""
+SMALLER = {
+    **{"ivlp": {"depth": 3}, "maple": {"depth": 3}},
+    **{"cloze-tuning": {"steps": 100}, "list": {"rounds": 1, "steps": 150}},
+}
+"""Settings of an example, where the defaults would take minutes or are for larger models than come with the package."""
 
 ENOUGH = 180
 """Calls of learning that a budget of 300 holds, 40 % being kept for evidence."""
 PEOPLE = """A person has to be there, or texts that a person edited:
 [learn from what people edit](../cookbook/edits.md) shows both, on the command line and in Python, and a simulated
 person as well."""
-
-
-SMALLER = {"ivlp": ("depth", 3), "maple": ("depth", 3)}
-"""A setting of the example, where the default is for larger models than those that come with the package."""
 
 
 def cards() -> dict[str, Card]:
@@ -167,17 +172,17 @@ def example(card: Card) -> list[str]:
     if card.family == "people":
         return [PEOPLE]
     access = next((a for a in card.needs.get("model", ()) if a in EXAMPLES), "generates")
-    task, model, budget = EXAMPLES[access]
+    task, model, budget = OWN.get(card.slug) or EXAMPLES[access]
     if access == "generates" and _calls(card, task) > ENOUGH:
         budget = "5000calls"
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
-    first = (card.settings[0].name, card.settings[0].default) if card.settings else ("", "")
-    name, value = SMALLER.get(card.slug, first)
-    if value != "":
+    shown = SMALLER.get(card.slug) or {f.name: f.default for f in card.settings[:1] if f.default != ""}
+    if shown:
         lines[-1] += " \\"
-        lines.append(f"    --set {name}={_plain(value)} --budget {budget}")
-        given = f"    settings={{{name!r}: {value!r}}},\n".replace("'", '"')
+        said = " ".join(f"--set {name}={_plain(value)}" for name, value in shown.items())
+        lines.append(f"    {said} --budget {budget}")
+        given = f"    settings={shown},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
     code = f"""import promptology as pt

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from promptology.errors import ModelError, UsageError
 from promptology.injection.arch import Sites, find, sites_of
 from promptology.injection.keeping import attached, epoch
+from promptology.injection.modules import Adapter
 from promptology.injection.prompting import Wiring
 from promptology.injection.replaying import replayable
 from promptology.injection.sites import Filling, Site
@@ -221,6 +222,8 @@ def _check_lora(layer: Any, path: str, filler: Any) -> None:
         return
     conv1d = type(layer).__name__ == "Conv1D"  # GPT-2 keeps its weights transposed
     size = tuple(weight.shape) if conv1d else tuple(weight.shape)[::-1]
+    if isinstance(filler, Adapter):
+        size = (size[1], size[1])
     if (A.shape[1], B.shape[0]) != size:
         raise UsageError(
             f"site linear:{path}: the layer maps {size[0]} to {size[1]}, what was learned {A.shape[1]} to "

@@ -1,4 +1,4 @@
-"""Modules that a saved prompt may hold, found by name: low-rank offsets of input embeddings, and LoRA."""
+"""Modules that a saved prompt may hold, found by name: low-rank offsets of input embeddings, LoRA and adapters."""
 
 from __future__ import annotations
 
@@ -157,6 +157,31 @@ def meta_net(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Mo
     ):
         raise ArtifactError("module 'meta-net': its tensors have no bottleneck in common")
     return MetaNet(down, down_bias, up, up_bias)
+
+
+class Adapter(nn.Module):
+    """A small addition of what a linear layer gives, behind it: out + B f(A out), A: (r, out), B: (out, r).
+
+    `relu`: f is a ReLU (Houlsby et al., arXiv:1902.00751); without it f is the identity, so that the addition can be
+    merged into the layer (LiST, arXiv:2110.06274).
+    """
+
+    def __init__(self, A: Tensor, B: Tensor, relu: bool = False) -> None:
+        super().__init__()
+        self.A, self.B, self.relu = nn.Parameter(A), nn.Parameter(B), relu
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """Return the layer's output (..., out) with the addition."""
+        low = nn.functional.linear(out.to(self.A.dtype), self.A)
+        low = nn.functional.relu(low) if self.relu else low
+        return out + nn.functional.linear(low, self.B).to(out.dtype)
+
+
+@module("adapter")
+def adapter(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Make an adapter; options: relu."""
+    A, B = _two(tensors, "A", "B", "adapter")
+    return Adapter(A, B, bool(options.get("relu", False)))
 
 
 def _two(tensors: Mapping[str, Tensor], first: str, second: str, name: str) -> tuple[Tensor, Tensor]:

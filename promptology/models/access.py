@@ -40,10 +40,15 @@ class Shown(NamedTuple):
 
 
 class State(NamedTuple):
-    """A text whose pooled hidden state is asked for, as it is (not of unit length), under learned parts if any."""
+    """A text whose pooled hidden state is asked for, as it is (not of unit length), under learned parts if any.
+
+    `layers`: above 0 the element-wise maximum over the states of so many last layers, of a masked model at the mask
+    that the text holds or that is put behind it, of others pooled as ever (CrossTune, arXiv:2403.12468).
+    """
 
     text: str
     injected: Injected | None = None
+    layers: int = 0
 
 
 Asked = str | State | Shown
@@ -170,8 +175,11 @@ class Differentiable(Protocol):
         """Return the loaded model with its tokenizer and sites, a `promptology.models.local.Body`."""
         ...
 
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
-        """Return pooled hidden states, float32, shape (len(texts), width), under learned parts where given."""
+    def states(self, texts: Sequence[str], injected: Injected | None = None, layers: int = 0) -> Vectors:
+        """Return pooled hidden states, float32, shape (len(texts), width), under learned parts where given.
+
+        `layers`: as of `State`; asked for only where it is above 0.
+        """
         ...
 
 

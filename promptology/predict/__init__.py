@@ -3,17 +3,19 @@
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
 # Importing the files registers the readouts they hold.
-from promptology.predict import answers, heads, images, likelihood, recalling, vectors  # isort: skip
+from promptology.predict import answers, cloze, heads, images, likelihood, networks, recalling, vectors  # isort: skip
 
 __all__ = [
     "Predictions",
     "Predictor",
     "answers",
     "bind",
+    "cloze",
     "heads",
     "images",
     "joined",
     "likelihood",
+    "networks",
     "predict_many",
     "recalling",
     "vectors",

@@ -2,6 +2,7 @@
 
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
 from promptology.prompts.memory import Memory, Note
+from promptology.prompts.networks import Network
 from promptology.prompts.saving import load, save
 from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
 
@@ -11,6 +12,7 @@ __all__ = [
     "Example",
     "Learned",
     "Memory",
+    "Network",
     "Note",
     "Part",
     "Readout",

@@ -49,12 +49,14 @@ def _fillings(parts: Sequence[Part]) -> list[Any]:
         elif isinstance(part, Weights) and part.type == "full":
             fillings += [Filling(f"weight:{name}", tensor) for name, tensor in _torch(dict(part.arrays)).items()]
         elif isinstance(part, Weights):
-            fillings += [Filling(f"linear:{path}", _lora(part, path)) for path in part.paths]
+            fillings += [Filling(f"linear:{path}", _behind(part, path)) for path in part.paths]
     return fillings
 
 
-def _lora(part: Weights, path: str) -> Any:
+def _behind(part: Weights, path: str) -> Any:
     halves = {"A": part.arrays[f"{path}.A"], "B": part.arrays[f"{path}.B"]}
+    if part.type == "adapter":
+        return _module("adapter", part.options, halves)
     return _module("lora", {"alpha": part.alpha(path)}, halves)
 
 

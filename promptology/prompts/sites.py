@@ -18,7 +18,7 @@ from promptology.injection.sites import Site
 from promptology.prompts.arrays import Array, Tensors, fingerprint, fixed, fixed_all, shape_text, unaltered
 from promptology.prompts.learned import Summary, kind
 
-MODULES = ("offsets", "lora", "meta-net")
+MODULES = ("offsets", "lora", "adapter", "meta-net")
 """Types of modules that ship; their code and that of others stands in the registry `promptology.injection.modules`."""
 _PAIR = (4, "2 x length x heads x width of a head")
 SHAPES = {
@@ -30,7 +30,7 @@ SHAPES = {
     "context": (2, "length x width, or texts x length x width"),
 }
 """Sites that take a tensor: how many dimensions it has, and which."""
-_TAKES = {"weight": "weights of type full", "linear": "weights of type lora"}
+_TAKES = {"weight": "weights of type full", "linear": "weights of type lora or adapter"}
 
 
 def read_site(text: str) -> Site:
@@ -204,8 +204,9 @@ class Weights:
 
     Type `lora` (Hu et al. 2021, arXiv:2106.09685): for every linear module PATH, arrays `PATH.A`, shape (rank, in), and
     `PATH.B`, shape (out, rank); x goes to out + (alpha / rank) B A x with option `alpha` (`alphas` holds those that
-    differ, by path). Type `full`: arrays by their names in the state dict. Raises ArtifactError for another type,
-    missing halves, ranks that do not fit, and NaN.
+    differ, by path). Type `adapter`: arrays `PATH.A`, shape (rank, out), and `PATH.B`, shape (out, rank); what the
+    module gives goes to out + B f(A out), f a ReLU with option `relu`, else nothing. Type `full`: arrays by their names
+    in the state dict. Raises ArtifactError for another type, missing halves, ranks that do not fit, and NaN.
     """
 
     kind: ClassVar[str]
@@ -215,17 +216,17 @@ class Weights:
     role: str = "model"
 
     def __post_init__(self) -> None:
-        if self.type not in ("lora", "full"):
-            raise ArtifactError(f"unknown type of weights {self.type!r}; this version knows full, lora")
+        if self.type not in ("lora", "adapter", "full"):
+            raise ArtifactError(f"unknown type of weights {self.type!r}; this version knows adapter, full, lora")
         if not self.arrays:
             raise ArtifactError(f"weights of type {self.type} hold no tensors")
         object.__setattr__(self, "options", dict(self.options))
         object.__setattr__(self, "arrays", fixed_all(self.arrays, f"weights {self.type}: tensor"))
         for name in self.arrays:
             read_site(f"weight:{name}")
-        if self.type == "lora":
+        if self.type != "full":
             for path in self.paths:
-                self.alpha(path)
+                self._check_halves(path)
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -239,27 +240,35 @@ class Weights:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The linear modules of type lora, in the order of their tensors; raises ArtifactError for a lone half."""
+        """The linear modules that lora and adapters change, as their tensors stand; ArtifactError for a lone half."""
         halves: dict[str, set[str]] = {}
         for name in self.arrays:
             path, _, half = name.rpartition(".")
             halves.setdefault(path, set()).add(half)
         for path, found in halves.items():
             if found != {"A", "B"} or not path:
-                raise ArtifactError(f"lora at {path or '?'} holds {', '.join(sorted(found))}; it must hold A and B")
+                raise ArtifactError(
+                    f"{self.type} at {path or '?'} holds {', '.join(sorted(found))}; it must hold A and B"
+                )
         return tuple(halves)
 
     def alpha(self, path: str) -> float:
-        """Return alpha of one module of type lora; raises ArtifactError where its two tensors do not fit together."""
+        """Return alpha of one module of type lora."""
         alpha = (self.options.get("alphas") or {}).get(path, self.options.get("alpha"))
         if not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise ArtifactError(f"lora at {path} has alpha {alpha!r}; it must be a number")
-        a, b = self.arrays[f"{path}.A"], self.arrays[f"{path}.B"]
-        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
-            raise ArtifactError(
-                f"lora at {path} has A of {shape_text(a)} and B of {shape_text(b)}; it needs rank x in and out x rank"
-            )
         return float(alpha)
+
+    def _check_halves(self, path: str) -> None:
+        if self.type == "lora":
+            self.alpha(path)
+        a, b = self.arrays[f"{path}.A"], self.arrays[f"{path}.B"]
+        fits = a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1]
+        if not fits or (self.type == "adapter" and a.shape != b.shape[::-1]):
+            due = "rank x in and out x rank" if self.type == "lora" else "rank x out and out x rank"
+            raise ArtifactError(
+                f"{self.type} at {path} has A of {shape_text(a)} and B of {shape_text(b)}; it needs {due}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return type, options, role and a hash of the tensors."""

@@ -160,11 +160,12 @@ def fingerprint(text: Asked) -> str:
     """Return a short hash of a text, or of a state or image that is asked for, under its learned parts."""
     if isinstance(text, Shown):
         inside = text.injected.digest if text.injected else ""
-        parts: tuple[str, ...] = ("image", inside, text.image.digest, *text.texts)
+        parts = ["image", inside, text.image.digest, *text.texts]
     elif isinstance(text, State):
-        parts = ("state", text.injected.digest if text.injected else "", text.text)
+        parts = ["state", text.injected.digest if text.injected else "", text.text]
+        parts += [str(text.layers)] * bool(text.layers)
     else:
-        parts = ("embed", "", text)
+        parts = ["embed", "", text]
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -57,18 +57,22 @@ def passes(one: Asked) -> int:
 
 
 def _kind(one: Asked) -> tuple[str, ...]:
-    """Return what can be asked together: texts, or states or images under the same parts, beside the same texts."""
+    """Return what can be asked together: texts, or states of as many layers or images under the same parts.
+
+    Images beside texts stand beside the same ones.
+    """
     if isinstance(one, str):
         return ("embed",)
     digest = one.injected.digest if one.injected else ""
-    return ("image", digest, *one.texts) if isinstance(one, Shown) else ("state", digest)
+    return ("image", digest, *one.texts) if isinstance(one, Shown) else ("state", digest, str(one.layers))
 
 
 def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Asked]) -> Vectors:
     """Return the vectors of texts, or the states of texts that are all asked for under the same learned parts."""
     texts = [one.text if isinstance(one, State) else one for one in chunk]
-    states = [one.injected for one in chunk if isinstance(one, State)][:1]
-    kind = ["state", states[0].digest if states[0] else ""] if states else ["embed"]
+    injected, layers = (chunk[0].injected, chunk[0].layers) if isinstance(chunk[0], State) else (None, 0)
+    states = isinstance(chunk[0], State)
+    kind = ["state", injected.digest if injected else "", *[layers] * bool(layers)] if states else ["embed"]
     key = meter._keys.hash([*kind, role, identity, texts])
     if meter.journal is not None:
         meter.journal.append([key.hex(), role, identity, [fingerprint(one) for one in chunk]])
@@ -82,7 +86,7 @@ def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[A
         cost, paid = Cost(passes=len(texts)), ZERO
     else:
         began = time.monotonic()
-        found = model.states(texts, states[0]) if states else model.embed(texts)
+        found = model.states(texts, injected, *[layers] * bool(layers)) if states else model.embed(texts)
         vectors = np.ascontiguousarray(found, np.float32)
         cost = paid = Cost(passes=len(texts), seconds=time.monotonic() - began)
         meter.store.put_answer(key, vectors.tobytes())

@@ -122,9 +122,9 @@ class CountingInside(Counted):
         """Return the vectors of the model underneath."""
         return self._answer(len(texts), lambda: self.model.embed(texts))
 
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+    def states(self, texts: Sequence[str], injected: Injected | None = None, layers: int = 0) -> Vectors:
         """Return the states of the model underneath."""
-        return self._answer(len(texts), lambda: self.model.states(texts, injected))
+        return self._answer(len(texts), lambda: self.model.states(texts, injected, *[layers] * bool(layers)))
 
     def _outcomes(self, ask: Any, requests: Sequence[Request], *more: Any) -> Iterator[tuple[int, Outcome]]:
         self.count(len(requests))
@@ -203,10 +203,10 @@ class WatchedInside(Watched):
         self.touched.add("differentiable")
         return self.model.frozen()
 
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+    def states(self, texts: Sequence[str], injected: Injected | None = None, layers: int = 0) -> Vectors:
         """Return the states of the model underneath."""
         self.touched.add("differentiable")
-        found: Vectors = self.model.states(texts, injected)
+        found: Vectors = self.model.states(texts, injected, *[layers] * bool(layers))
         return found
 
     def movable(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from promptology.errors import UsageError
-from promptology.injection.arch import find
+from promptology.injection.arch import find, sites_of
 
 PROJECTIONS = ("query", "key", "value", "out")
 
@@ -44,6 +44,40 @@ def linears(body: Any, targets: Sequence[str]) -> list[Linear]:
                     found[names[id(module)]] = _sized(names[id(module)], module)
     order = {name: n for n, name in enumerate(names.values())}
     return sorted(found.values(), key=lambda layer: order[layer.path])
+
+
+def block_outputs(model: Any) -> list[Linear]:
+    """Return the layers that end each block's attention and each block's feed-forward part, in the model's order.
+
+    They are where adapters stand (Houlsby et al., arXiv:1902.00751). Raises UsageError for an architecture that no
+    table describes.
+    """
+    sites, names = sites_of(model), {id(module): name for name, module in model.named_modules()}
+    found: list[Linear] = []
+    for stack in sites.stacks.values():
+        blocks = find(model.base_model, ".".join(part for part in (stack.path, stack.layers) if part)) or ()
+        for block in blocks:
+            attention = find(block, stack.block.out) if stack.block.out else None
+            part = find(block, stack.block.mlp) if stack.block.mlp else None
+            linear = [m for m in part.modules() if _is_linear(m)] if part is not None else []
+            if attention is None or not linear:
+                break
+            found += [_sized(names[id(m)], m) for m in (attention, linear[-1])]
+    if not sites.known or not found:
+        kind = getattr(model.config, "model_type", "?")
+        raise UsageError(f"no table says which layers end the blocks of {kind!r} models, so nothing can stand there")
+    return found
+
+
+def head_weights(model: Any) -> dict[str, Any]:
+    """Return the parameters of a language-model head by name, without the rows of the vocabulary (its decoder)."""
+    own = {id(p) for p in model.base_model.parameters()}
+    size = len(model.get_input_embeddings().weight)
+    return {
+        name: p
+        for name, p in model.named_parameters()
+        if id(p) not in own and not (p.dim() > 1 and len(p) == size) and p.is_floating_point()
+    }
 
 
 def _chosen(table: Any, inside: Sequence[tuple[str, Any]], target: str) -> list[Any]:

@@ -77,6 +77,7 @@ def train(
     micro: int = 0,
     after_backward: Callable[[int], None] | None = None,
     generators: Sequence[Any] = (),
+    beside: bool = False,
 ) -> Trained:
     """Minimise a loss over groups of parameters; they then hold the best state, or the last where none is evaluated.
 
@@ -88,7 +89,9 @@ def train(
     far is a new best, and after `patience` evaluations without one the training ends (0: never). `cost(items)`: what a
     batch costs, by default 3 passes an item. `micro`: items at once, 0 for the whole batch; it halves itself where
     memory is too small. `after_backward(k)`: sees whole gradients before they are clipped. `generators`: of numpy or
-    torch, drawn from in `step`; torch's own generator is seeded anew for each step.
+    torch, drawn from in `step`; torch's own generator is seeded anew for each step. `beside`: the parameters stand
+    beside the model and read what it gave before, as a network on its vectors does: no access to its inside is needed,
+    and a step costs no pass.
 
     After it comes nothing that may not be lost, if the budget ended: `run.keep` what it learned at once. Raises
     BudgetEnded where no step is covered, ModelError where one item does not fit into memory, UsageError for settings
@@ -97,7 +100,7 @@ def train(
     _check(groups, steps, schedule, warmup)
     groups = [group for group in groups if group.rate]
     handle = run.model(role)
-    if not {*INSIDE} & {*handle.access}:
+    if not (beside or {*INSIDE} & {*handle.access}):
         handle.frozen()  # raises, and says what is lacking
     number = run.trainings[label] = run.trainings[label] + 1
     draw = run.rng(f"{label}/{number}")
@@ -109,7 +112,7 @@ def train(
     loop = _Loop(run, stepper, batches, groups, Sizing(run.meter, steps, every, evaluate is not None))
     loop.schedule, loop.warmup, loop.evaluate, loop.patience = schedule, warmup, evaluate, patience
     loop.better_by, loop.label, loop.role = better_by, label, role
-    loop.cost = cost or (lambda items: Cost(passes=PASSES * len(items)))
+    loop.cost = cost or (lambda items: Cost(passes=0 if beside else PASSES * len(items)))
     with Keeper(run, stepper, f"{label}/{number}", role, [role, handle.identity, *spec]) as loop.keeper:
         return loop.run_all()
 

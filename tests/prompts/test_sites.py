@@ -131,7 +131,7 @@ LORA = {"alpha": 4}
         (lambda: SiteTensors("input", A, tokens=AddedTokens(("a",), numbers(2, 8))), "1 added tokens"),
         (lambda: SiteModule("input", "os.system"), "unknown type of module"),
         (lambda: SiteModule("input", "offsets", {}, {"A": np.full(2, np.inf)}), "infinity"),
-        (lambda: Weights("adapter", {}, {"a": A}), "unknown type of weights"),
+        (lambda: Weights("prefix", {}, {"a": A}), "unknown type of weights"),
         (lambda: Weights("full"), "hold no tensors"),
         (lambda: Weights("lora", LORA, {"q.A": A}), "must hold A and B"),
         (lambda: Weights("lora", LORA, {"q.A": A, "q.B": B.T}), "needs rank x in and out x rank"),

@@ -27,6 +27,12 @@ SHORT = {
     "cocoop": {"epochs": 1.0, "batch": 4},
     "ivlp": {"epochs": 1.0, "depth": 2, "length": 0},
     "maple": {"epochs": 1.0, "depth": 2, "checks": 1},
+    "crosstune": {"epochs": 3},
+    "cloze-tuning": {**TRAINED, "words": "the,my,is", "rank": 4},
+    "list": {
+        **{"words": "the,my,is", "rank": 4, "rounds": 1, "steps": 5, "batch": 4},
+        **{"teacher_steps": 3, "labelled_steps": 2},
+    },
 }
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]

@@ -176,7 +176,7 @@ class Answering:
         found = dict(in_batches(self.memory, self.body.name, lengths, run))
         return [found[n] for n in range(len(prompts))]
 
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
+    def states(self, texts: Sequence[str], injected: Injected | None = None, layers: int = 0) -> Vectors:
         """Return pooled states, float32 (n, d); a text too long is read from its beginning."""
         body = self.body
         if not texts:
@@ -185,7 +185,7 @@ class Answering:
 
         def run(batch: list[int]) -> list[tuple[int, Any]]:
             with body.quiet():
-                found = body.pooled([rows[i] for i in batch])
+                found = body.pooled([rows[i] for i in batch], layers)
             return list(zip(batch, found.cpu().numpy(), strict=True))
 
         vectors: dict[int, Any] = {}

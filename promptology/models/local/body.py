@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from promptology.errors import ModelError, UsageError
 from promptology.injection import attach, encode_prefix, sites_of
 from promptology.injection.attaching import counts_tokens
+from promptology.injection.capturing import capture
 from promptology.injection.modules import answers_at
 from promptology.models.access import Message
 from promptology.models.local.reading import Reader, clean, limit_of
@@ -161,10 +162,34 @@ class Body:
             mask = torch.cat([mask.new_ones((len(mask), kept)), mask], dim=1)
         return Hidden(states, mask)
 
-    def pooled(self, rows: Rows) -> Tensor:
-        """Return one state per row, float32 (B, d): mean over the text's tokens, its first or its last one."""
-        states, mask = self.hidden(rows)
-        longest = max(map(len, rows))
+    def pooled(self, rows: Rows, layers: int = 0) -> Tensor:
+        """Return one state per row, float32 (B, d): mean over the text's tokens, its first or its last one.
+
+        `layers`: the maximum over so many last layers instead, of a masked model at the mask; see `State`.
+        """
+        if layers:
+            return self._largest(rows, layers)
+        return self._pool(*self.hidden(rows), max(map(len, rows)))
+
+    def _largest(self, rows: Rows, layers: int) -> Tensor:
+        """Return the element-wise maximum over the last layers' states."""
+        placed = [self.reader.masked(list(row)) for row in rows] if self.kind == "masked" else []
+        rows = [row for row, _ in placed] or rows
+        stack = next(iter(self.sites.stacks))
+        depth = self.sites.layers[stack]
+        # What enters a block is what the one before it gave; the last one's is normed as the stack's own states are.
+        before = [f"{stack}.layer[{i}]" for i in range(max(1, depth - layers + 1), depth)]
+        with capture(self.model, before) as captured:
+            last, mask = self.hidden(rows)
+        found, longest = [*captured.values(), last], max(map(len, rows))
+        if placed:
+            at = torch.tensor([place for _, place in placed], device=last.device) - longest
+            each = [states[torch.arange(len(rows)), states.shape[1] + at].float() for states in found]
+        else:
+            each = [self._pool(states, mask, longest) for states in found]
+        return torch.stack(each).amax(dim=0)
+
+    def _pool(self, states: Tensor, mask: Tensor, longest: int) -> Tensor:
         states, mask = states[:, -longest:], mask[:, -longest:]
         if self.pooling == "first":
             return states[:, 0].float()

@@ -56,9 +56,12 @@ class LocalModel(Opened):
         """Return the names of the floating-point weights; quantised ones cannot move."""
         return self.frozen().movable()
 
-    def states(self, texts: Sequence[str], injected: Injected | None = None) -> Vectors:
-        """Return pooled hidden states, float32, shape (len(texts), width), under learned parts where given."""
-        return self._answering().states(texts, injected)
+    def states(self, texts: Sequence[str], injected: Injected | None = None, layers: int = 0) -> Vectors:
+        """Return pooled hidden states, float32, shape (len(texts), width), under learned parts where given.
+
+        `layers`: the maximum over so many last ones; see `State`.
+        """
+        return self._answering().states(texts, injected, layers)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, float32, shape (len(texts), dimension)."""

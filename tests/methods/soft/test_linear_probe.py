@@ -17,9 +17,10 @@ from whitebox import WORDS, many_classes, one_class, run_of
 
 import promptology as pt
 from promptology.errors import AccessError, UsageError
-from promptology.methods.soft.linear_probe import GRID, LinearProbe, best_decay, loss_of, regression
+from promptology.methods.soft.linear_probe import LinearProbe
 from promptology.models.local import open_local
 from promptology.predict import bind
+from promptology.training.regression import GRID, best_decay, loss_of, regression
 
 torch.set_num_threads(1)
 

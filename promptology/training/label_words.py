@@ -1,0 +1,92 @@
+"""Label words that are found instead of given: those which the model itself expects at the gap of a class's texts.
+
+T. Gao, A. Fisch, D. Chen, "Making Pre-trained Language Models Better Few-shot Learners", ACL 2021, arXiv:2012.15723,
+section 5.1 (LM-BFF): k words a class by their mean log-probability at the gap, then the combination that classifies
+most training texts rightly, before anything is trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptology.errors import UsageError
+from promptology.run.engine import Run
+
+TOP = 100
+"""k (LM-BFF, code)."""
+COMBINED = 20_000
+"""Combinations that are looked at, at most; with many classes each keeps fewer words."""
+
+
+def found_words(run: Run, goal: Any) -> list[str]:
+    """Return a label word for each class, in their order, of a `ClozeObjective`'s labelled texts.
+
+    Costs one pass for each of them, which is kept by the store. Raises UsageError where a class has no labelled text.
+    """
+    import torch
+
+    body, names = goal.body, goal.signature.class_names
+    gold = goal.gold.cpu().numpy()
+    lacking = [name for n, name in enumerate(names) if not (gold == n).any()]
+    if lacking:
+        raise UsageError(f"words cannot be found for {lacking[0]!r}: it has no labelled text; name them with words=...")
+    words = vocabulary(body)
+
+    def work() -> dict[str, Any]:
+        with body.quiet():
+            logs = [
+                torch.log_softmax(goal.slot_logits(goal.rows[at : at + 32]), dim=1) for at in range(0, len(gold), 32)
+            ]
+            return {"values": torch.cat(logs)[:, list(words)].float().cpu().numpy()}
+
+    values = run.model().compute(["label words", goal.rows], len(gold), work)["values"]
+    chosen = best_words(values, gold, len(names))
+    spelled = [list(words.values())[n] for n in chosen]
+    run.log("label words", **dict(zip(names, spelled, strict=True)))
+    return spelled
+
+
+def vocabulary(body: Any) -> dict[int, str]:
+    """Return the tokens of a model that are whole words in small letters, with their spelling."""
+    found: dict[int, str] = {}
+    for n in range(min(len(body.tokenizer), len(body.embeddings))):
+        text = str(body.tokenizer.decode([n]))
+        word = text.strip()
+        # A word's token is the one that a text behind a blank has.
+        if len(word) > 1 and word.isalpha() and word.islower():
+            ids = body.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+            if ids == [n]:
+                found[n] = word
+    return found
+
+
+def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int = TOP) -> list[int]:
+    """Return the column of each class's word, of log p(word) per text, (n, words), and the texts' classes, (n,).
+
+    Of the combinations that classify most texts rightly it is the one with the highest mean log-probability of the
+    right class. Ours: where there are too many to look at, those of a class's `top` words take part that are likelier
+    in its texts than in others' by most; LM-BFF tunes the best 100 and chooses on validation items.
+    """
+    means = np.stack([values[gold == c].mean(axis=0) for c in range(classes)])
+    kept = max(2, min(top, int(COMBINED ** (1 / classes))))
+    # A word that is likely everywhere says nothing: what counts is how much likelier it is in its own class.
+    ranked = [np.argsort(-means[c], kind="stable")[:top] for c in range(classes)]
+    others = [(means.sum(axis=0) - means[c]) / max(classes - 1, 1) for c in range(classes)]
+    own = [r[np.argsort(others[c][r] - means[c][r], kind="stable")][:kept].tolist() for c, r in enumerate(ranked)]
+    best, found = (-1.0, -np.inf), list[int]()
+    rows = np.arange(len(gold))
+    for combination in itertools.product(*own):
+        if len(set(combination)) < classes:
+            continue
+        scores = values[:, combination]
+        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        figure = float((scores.argmax(axis=1) == gold).mean()), float(logs[rows, gold].mean())
+        if figure > best:
+            best, found = figure, list(combination)
+    if not found:
+        raise UsageError("no words of one token tell the classes apart; name them with words=...")
+    return found
