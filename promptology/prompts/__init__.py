@@ -2,6 +2,7 @@
 
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
 from promptology.prompts.memory import Memory, Note
+from promptology.prompts.rewriter import Rewriter
 from promptology.prompts.saving import load, save
 from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
 
@@ -14,6 +15,7 @@ __all__ = [
     "Note",
     "Part",
     "Readout",
+    "Rewriter",
     "SiteModule",
     "SiteTensors",
     "Text",
