@@ -68,6 +68,12 @@ class Course:
     norm: float = 0.5
     weight_decay: float = 1e-6
 
+    def __post_init__(self) -> None:
+        if self.critic not in ("copy", "head"):
+            raise UsageError(f"critic is copy or head, not {self.critic!r}")
+        if min(self.iterations, self.texts, self.epochs, self.batch, self.most) < 1:
+            raise UsageError("policy gradients need at least one iteration, text, epoch, text per step, and token")
+
     @property
     def steps(self) -> int:
         """Steps of an iteration."""
@@ -189,7 +195,7 @@ class Rollouts:
         return Cost(passes=len(items) * (PASSES + (PASSES if self.critic else 1)))
 
     def passes(self) -> int:
-        """Return what drawing a text costs: it is drawn, under a mask, and policy, reference and value net look at it."""
+        """Return what a text costs: it is drawn, under a mask, and policy, reference and value net look at it."""
         return 4 + (self.course.mask is not None)
 
     def _roll(self, iteration: int) -> None:

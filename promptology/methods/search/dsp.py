@@ -176,8 +176,6 @@ class DSP:
                 f"dsp would save {size:,.0f} MB of weights of {name}, more than most_megabytes={self.most_megabytes}; "
                 "raise it, or take a smaller policy"
             )
-        if self.critic not in ("copy", "head"):
-            raise UsageError(f"critic is copy or head, not {self.critic!r}")
 
     def course(self) -> Any:
         """Return the settings of PPO."""

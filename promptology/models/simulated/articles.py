@@ -20,19 +20,21 @@ from promptology.models.cutting import cut
 from promptology.models.simulated.chat import count, tokens
 
 SENTENCES, KEPT, UNHINTED = 12, 3, 2
-THINGS = tuple(
-    """anchor apron arrow barrel basket beacon bell blanket bottle bridge broom bucket cabin candle canvas carpet castle
+_THINGS = """
+    anchor apron arrow barrel basket beacon bell blanket bottle bridge broom bucket cabin candle canvas carpet castle
     chair clock compass cradle curtain drum engine fence fiddle flag fountain gate glove hammer harbor helmet ladder
     lantern lever locket magnet marble mirror needle oven paddle parrot pebble piano pillow plough pump rope saddle sail
-    shovel statue stove sword tent tower trunk wagon""".split()
-)
+    shovel statue stove sword tent tower trunk wagon
+"""
+THINGS = tuple(_THINGS.split())
 CUES = ("famous", "missing", "golden", "stolen", "royal", "broken", "secret", "ancient")
-FILL = tuple(
-    """a the of in on near with from was were stood lay came went old new small large red grey tall long quiet people
+_FILL = """
+    a the of in on near with from was were stood lay came went old new small large red grey tall long quiet people
     children men women town village street garden river field winter summer morning evening yesterday again often never
-    slowly loudly""".split()
-)
-SHORTEST, MORE = 4, 3
+    slowly loudly
+"""
+FILL = tuple(_FILL.split())
+SHORTEST, MORE = 2, 1
 """Words of a sentence beside its thing and cue: at least, and how many more at most."""
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
 
