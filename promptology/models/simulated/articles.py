@@ -34,7 +34,7 @@ _FILL = """
     slowly loudly
 """
 FILL = tuple(_FILL.split())
-SHORTEST, MORE = 2, 1
+SHORTEST, MORE = 1, 1
 """Words of a sentence beside its thing and cue: at least, and how many more at most."""
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
 
