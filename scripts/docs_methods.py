@@ -47,6 +47,7 @@ ROLES = {
     "judge": "compares or grades outputs",
     "encoder": "tells which contexts are similar",
     "person": "changes drafts by hand",
+    "policy": "writes a hint for each input, and learns to",
 }
 EXAMPLES = {
     "generates": ("tickets", "simulated:tickets", "300calls"),
@@ -153,6 +154,9 @@ def example(card: Card) -> list[str]:
     if encoder := "encoder" in card.needs:
         lines[0] += " \\"
         lines.append("    --encoder minilm")
+    if policy := "policy" in card.needs:
+        lines[0] += " \\"
+        lines.append("    --policy zoo:word-t5")
     if card.settings and (value := card.settings[0].default) != "":
         lines[-1] += " \\"
         lines.append(f"    --set {card.settings[0].name}={_plain(value)} --budget {budget}")
@@ -160,6 +164,7 @@ def example(card: Card) -> list[str]:
     else:
         lines[-1] += f" --budget {budget}"
     given += '    helpers={"encoder": pt.model("minilm")},\n' if encoder else ""
+    given += '    helpers={"policy": pt.model("zoo:word-t5")},\n' if policy else ""
     code = f"""import promptology as pt
 
 task = pt.load_task("{task}")

@@ -80,9 +80,15 @@ class Course:
         return epochs_to_steps(self.epochs, self.texts, self.batch)
 
 
-def weights_of(body: Any, names: Sequence[str]) -> Parameters:
-    """Return a copy of a model's own weights, float32, that can learn."""
+def weights_of(body: Any, names: Sequence[str], most_megabytes: float = math.inf) -> Parameters:
+    """Return a copy of a model's own weights, float32, that can learn; raises UsageError where they are too many."""
     held = dict(body.model.named_parameters())
+    size = sum(4 * held[name].numel() for name in names) / 1e6
+    if size > most_megabytes:
+        raise UsageError(
+            f"{size:,.1f} MB of weights of {body.name} would be saved, more than most_megabytes={most_megabytes:g}; "
+            "raise it, or take a smaller policy"
+        )
     return {name: torch.nn.Parameter(held[name].detach().float().clone()) for name in names}
 
 

@@ -61,10 +61,6 @@ TRIGGERS = (
 class DSP:
     """Train a small model to write a hint for each input of a model that can only be asked."""
 
-    ask: str = "Extract the keywords: {input}"
-    """What the policy reads; a short instruction before x (section 2.2)."""
-    wording: str = "Let this hint guide your answer:"
-    """What stands before the hint in the model's prompt."""
     max_tokens: int = 80
     """Longest hint (the authors' code: 80 for summaries, 40 for dialogues)."""
     imitation_epochs: int = 5
@@ -110,6 +106,10 @@ class DSP:
     checks: int = 0
     """How often reinforcement is scored on validation items, the best state is kept; 0 keeps the last. The authors'
     code scores every second iteration."""
+    ask: str = "Extract the keywords: {input}"
+    """What the policy reads; a short instruction before x (section 2.2)."""
+    wording: str = "Let this hint guide your answer:"
+    """What stands before the hint in the model's prompt."""
     most_megabytes: int = 1000
     """Largest size of the policy's weights, in megabytes; a policy above it is refused."""
 
@@ -117,7 +117,7 @@ class DSP:
         """Return the calls of the model for rewards and checks, and the passes of the policy, at most."""
         items = [i for i in task.train if i.labelled]
         keywords = task.signature.output == "text" or all(i.meta.get("hint") for i in items)
-        tried = 0 if keywords or not self.imitation_epochs else len(TRIGGERS) * len(items)
+        tried = 0 if keywords or not self.imitation_epochs else len(TRIGGERS) * min(self.texts, len(items))
         drawn = self.iterations * self.texts
         checked = min(self.checks, self.iterations) * len(task.validation)
         calls = tried + drawn * self.samples * (1 + self.baseline) + checked
@@ -135,8 +135,7 @@ class DSP:
 
         items, helper = labelled_items(run), run.model("policy")
         body, part = helper.frozen(), self.rewriter(run)
-        self.check(body.name, body.parameters())
-        theta = weights_of(body, helper.movable())
+        theta = weights_of(body, helper.movable(), self.most_megabytes)
         base = {name: p.detach().clone() for name, p in theta.items()}
         texts = [read(part, input_text(i.inputs, run.task.signature), helper) for i in items]
         prompts = [body.encode([("user", text)]) for text in texts]
@@ -169,14 +168,6 @@ class DSP:
         shown = SHOWN.replace("{wording}", self.wording)
         return Rewriter(self.ask, shown, self.max_tokens, "policy", run.model("policy").name)
 
-    def check(self, name: str, numbers: int) -> None:
-        """Raise where the policy is too large to be saved."""
-        if (size := 4 * numbers / 1e6) > self.most_megabytes:
-            raise UsageError(
-                f"dsp would save {size:,.0f} MB of weights of {name}, more than most_megabytes={self.most_megabytes}; "
-                "raise it, or take a smaller policy"
-            )
-
     def course(self) -> Any:
         """Return the settings of PPO."""
         from promptology.training.reinforcing import Course
@@ -193,8 +184,9 @@ class DSP:
         from promptology.training.hints import given_hints, keyword_hints, trigger_hints
 
         text = run.task.signature.output == "text"
+        some = items[: self.texts]  # each takes a call for every trigger
         found = given_hints(items) or (
-            keyword_hints(run, items) if text else trigger_hints(run, learned, items, TRIGGERS)
+            keyword_hints(run, items) if text else trigger_hints(run, learned, some, TRIGGERS)
         )
         run.log("hints to imitate", items=len(found), left_out=len(items) - len(found))
         if not found:

@@ -218,7 +218,7 @@ def test_a_plan_is_what_it_costs():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"most_megabytes": 0}, "would save 0 MB of weights"),
+        ({"most_megabytes": 0}, "0.2 MB of weights of .* would be saved"),
         ({"critic": "none"}, "critic is copy or head"),
         ({"ask": "Keywords"}, "reads lacks {input}"),
     ],
