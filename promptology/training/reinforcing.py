@@ -81,7 +81,15 @@ class Course:
 
 
 def weights_of(body: Any, names: Sequence[str], most_megabytes: float = math.inf) -> Parameters:
-    """Return a copy of a model's own weights, float32, that can learn; raises UsageError where they are too many."""
+    """Return a copy of a model's own weights, float32, that can learn to write.
+
+    Raises UsageError where they are too many, or the model writes nothing.
+    """
+    if body.kind not in ("causal", "seq2seq"):
+        raise UsageError(
+            f"{body.name} is no model that writes ({body.kind}); as the policy take an encoder-decoder such as T5 or "
+            "BART, or a causal language model"
+        )
     held = dict(body.model.named_parameters())
     size = sum(4 * held[name].numel() for name in names) / 1e6
     if size > most_megabytes:

@@ -245,6 +245,12 @@ def test_hints_that_the_tokenizer_cannot_write_are_said(tmp_path):
     assert "4 of 4 hints do not come back from" in run.warnings[0] and "lamp; kettle." in run.warnings[0]
 
 
+@pytest.mark.parametrize("kind", ["bert", "encoder"])
+def test_a_policy_that_cannot_write_is_one_line(kind):
+    with pytest.raises(UsageError, match="is no model that writes"):
+        DSP(**SMALL).fit(run_of(helper=policy(kind)))
+
+
 def test_what_the_roles_need_is_one_line():
     with pytest.raises(AccessError, match="needs a model that is trainable as 'policy'"):
         pt.fit(task(), "simulated:tickets", "dsp", budget="10calls")
