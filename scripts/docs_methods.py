@@ -50,6 +50,7 @@ ROLES = {
     "judge": "compares or grades outputs",
     "encoder": "tells which contexts are similar",
     "person": "changes drafts by hand",
+    "policy": "writes a hint for each input, and learns to",
 }
 EXAMPLES = {
     "generates": ("tickets", "simulated:tickets", "300calls"),
@@ -177,6 +178,9 @@ def example(card: Card) -> list[str]:
         budget = "5000calls"
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
+    if policy := "policy" in card.needs:
+        lines[0] += " \\"
+        lines.append("    --policy zoo:word-t5")
     shown = SMALLER.get(card.slug) or {f.name: f.default for f in card.settings[:1] if f.default != ""}
     if shown:
         lines[-1] += " \\"
@@ -185,6 +189,7 @@ def example(card: Card) -> list[str]:
         given = f"    settings={shown},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
+    given += '    helpers={"policy": pt.model("zoo:word-t5")},\n' if policy else ""
     code = f"""import promptology as pt
 
 task = pt.load_task("{task}")

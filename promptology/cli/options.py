@@ -102,6 +102,10 @@ class Common:
     encoder: Annotated[
         str | None, O("--encoder", metavar="MODEL", help="Model that embeds contexts; default: --model.")
     ] = None
+    policy: Annotated[
+        str | None,
+        O("--policy", metavar="MODEL", help="Small model that learns to write hints for each input, say zoo:word-t5."),
+    ] = None
     budget: Annotated[
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
     ] = None
@@ -218,7 +222,7 @@ class Common:
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""
-        given = {"optimizer": self.optimizer, "judge": self.judge, "encoder": self.encoder}
+        given = {"optimizer": self.optimizer, "judge": self.judge, "encoder": self.encoder, "policy": self.policy}
         return {role: self.open(source) for role, source in given.items() if source}
 
     def start(self) -> str | None:

@@ -64,6 +64,9 @@ def apply(
     device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="What a local model computes in.")] = None,
     encoder: Annotated[str | None, typer.Option("--encoder", help="Model that embeds, for a memory.")] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Model that writes hints, for a prompt that has them written.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
@@ -82,7 +85,8 @@ def apply(
     rows = given_rows(learned.signature, texts, input, text, image)
     watcher = Watcher()
     try:
-        helpers = {"encoder": opened(encoder, {"device": device})} if encoder else None
+        named = {"encoder": encoder, "policy": policy}
+        helpers = {role: opened(source, {"device": device, "dtype": dtype}) for role, source in named.items() if source}
         given = [values for _, values in rows]
         predictions = run_apply(learned, bound, given, helpers=helpers, progress=watcher.progress)
     finally:

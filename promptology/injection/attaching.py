@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -43,8 +43,13 @@ def attach(model: Any, fillings: Sequence[Filling], prefixes: Sequence[Prefix] =
         shown.setdefault(prefix.stack or main, []).append(prefix)
     with ExitStack() as undo:
         undo.enter_context(attached(model, [*(f.filler for f in fillings), *(p.layers for p in prefixes)]))
-        for site, filler in plan.pop("", []):
-            (_swap if site.place == "weight" else _behind)(model, site.name, filler, undo)
+        weights = plan.pop("", [])
+        places = _places(model) if any(site.place == "weight" for site, _ in weights) else {}
+        for site, filler in weights:
+            if site.place == "weight":
+                _swap(model, site.name, filler, places, undo)
+            else:
+                _behind(model, site.name, filler, undo)
         wired: dict[str, Wiring] = {}
         for stack in dict.fromkeys((*plan, *shown)):
             watch = undo.enter_context(watching(model, sites, stack))
@@ -163,7 +168,18 @@ def _bias_of(first: Any) -> Callable[[int, int, int], Tensor] | None:
     return lambda queries, keys, past: compute(queries, keys, device=device, past_seen_tokens=past)
 
 
-def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
+def _places(model: Any) -> dict[int, list[tuple[Any, str]]]:
+    """Return where a model holds each of its parameters: by id, modules with the parameter's name in them."""
+    found: dict[int, list[tuple[Any, str]]] = {}
+    for m in model.modules():
+        for key, parameter in m._parameters.items():
+            found.setdefault(id(parameter), []).append((m, key))
+    return found
+
+
+def _swap(
+    model: Any, name: str, value: Tensor, places: Mapping[int, Sequence[tuple[Any, str]]], undo: ExitStack
+) -> None:
     """Let a tensor stand in the place of a parameter, wherever the model holds that parameter."""
     if not isinstance(value, Tensor):
         raise UsageError(f"site weight:{name} takes a tensor, not a {type(value).__name__}")
@@ -179,13 +195,11 @@ def _swap(model: Any, name: str, value: Tensor, undo: ExitStack) -> None:
         )
     # Weights are kept in float32 while they are trained, whatever the model computes in.
     placed = value.to(device=old.device, dtype=old.dtype)
-    for m in model.modules():
-        for key, parameter in m._parameters.items():
-            if parameter is old:
-                m._parameters[key] = placed
-                undo.callback(m._parameters.__setitem__, key, old)
-                if value.dtype != old.dtype:
-                    undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
+    for m, key in places.get(id(old), ()):
+        m._parameters[key] = placed
+        undo.callback(m._parameters.__setitem__, key, old)
+        if value.dtype != old.dtype:
+            undo.callback(m.register_forward_pre_hook(_recast(key, value, old.dtype)).remove)
 
 
 def _recast(key: str, value: Tensor, dtype: torch.dtype) -> Callable[..., None]:

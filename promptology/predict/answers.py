@@ -28,7 +28,8 @@ class AnswerPredictor(OneShot):
 
     def _asked(self, item: Item) -> Any:
         cue = str(self.learned.readout.options.get("cue", ""))
-        return with_cue(self._render(item.inputs), cue) if cue else self._render(item.inputs)
+        asked = self.rewritten(self._render(item.inputs), item)
+        return with_cue(asked, cue) if cue else asked
 
     def _limits(self) -> dict[str, Any]:
         """Return what the options say of an answer: the most tokens, where it ends, and that it is made of labels.
@@ -55,7 +56,7 @@ class AnswerPredictor(OneShot):
             if isinstance(outcome, Answer):
                 cost = cost.plus(self._cost(outcome))
         outputs = [self._parse(text, item) for text, item in zip(raw, items, strict=True)]
-        return Predictions(outputs, [t is None for t in raw], raw, cost)
+        return self.settled(items, Predictions(outputs, [t is None for t in raw], raw, cost))
 
     def _cost(self, answer: Answer) -> Cost:
         return self.handle.cost_of(answer)

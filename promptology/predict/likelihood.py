@@ -30,7 +30,8 @@ class LabelLikelihood(OneShot):
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return one request per item and class."""
         cue, choices = self._option("cue"), [self._choice(c) for c in self.signature.classes]
-        prompts = [with_cue(messages(self.learned, i.inputs, self.signature), cue) for i in items]
+        asked = [self.rewritten(messages(self.learned, i.inputs, self.signature), i) for i in items]
+        prompts = [with_cue(one, cue) for one in asked]
         return [self.handle.scoring(prompt, choice, **self.inside) for prompt in prompts for choice in choices]
 
     def read(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> Predictions:
@@ -45,7 +46,7 @@ class LabelLikelihood(OneShot):
         for outcome in outcomes:
             if isinstance(outcome, Answer):
                 cost = cost.plus(self._cost(outcome))
-        return Predictions(outputs, missing, list(outputs), cost, scores.astype(np.float32))
+        return self.settled(items, Predictions(outputs, missing, list(outputs), cost, scores.astype(np.float32)))
 
     def _cost(self, answer: Answer) -> Cost:
         return self.handle.cost_of(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,7 +13,8 @@ from promptology.data.images import Image, is_image
 from promptology.data.items import Item, Signature
 from promptology.data.targets import read_candidates
 from promptology.errors import AccessError, ArtifactError, UsageError
-from promptology.models.access import Asked, Outcome, Request, Shown, verb
+from promptology.models.access import Asked, Message, Outcome, Request, Shown, verb
+from promptology.predict.rewriting import writer_of
 from promptology.prompts.injected import injected_of
 from promptology.prompts.learned import Learned
 from promptology.run.cost import ZERO, Cost
@@ -104,6 +105,7 @@ class OneShot:
         self.handles = handles
         self.handle = handles["model"]
         self.injected = injected_of(learned)
+        self.writer = writer_of(learned, handles, signature)
 
     @property
     def inside(self) -> dict[str, Any]:
@@ -111,11 +113,30 @@ class OneShot:
         return {"injected": self.injected} if self.injected else {}
 
     def prepare(self, items: Sequence[Item]) -> None:
-        """Ask nothing: the items say all that the requests need."""
+        """Have a helper write for these items, where one does; else the items say all that the requests need."""
+        if self.writer:
+            self.writer.write(items)
 
     def most(self, items: Sequence[Item], known: set[Any]) -> Cost:
-        """Return the worst case of the requests and texts of these items."""
-        return self.handle.worst(self.requests(items), self.texts(items), known)
+        """Return the worst case of the requests and texts of these items, and of what a helper writes for them."""
+        asked = self.handle.worst(self.requests(items), self.texts(items), known)
+        return asked.plus(self.writer.most(items, known)) if self.writer else asked
+
+    def rewritten(self, asked: Sequence[Message], item: Item) -> tuple[Message, ...]:
+        """Return the messages of an item with what a helper wrote for it."""
+        return self.writer.show(asked, item) if self.writer else tuple(asked)
+
+    def settled(self, items: Sequence[Item], found: Predictions) -> Predictions:
+        """Return predictions with what a helper cost; where it gave no answer, the prediction is missing."""
+        if not self.writer:
+            return found
+        cost = found.cost
+        for item in items:
+            cost = cost.plus(self.writer.cost(item))
+        lost = [self.writer.hint(item) is None for item in items]
+        outputs = [None if gone else output for gone, output in zip(lost, found.outputs, strict=True)]
+        missing = [gone or before for gone, before in zip(lost, found.missing, strict=True)]
+        return replace(found, outputs=outputs, missing=missing, cost=cost)
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return no requests."""

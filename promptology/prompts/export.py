@@ -13,6 +13,7 @@ from promptology.prompts.learned import Learned, show_inside
 from promptology.prompts.memory import Memory
 from promptology.prompts.peft import Exported, write_peft
 from promptology.prompts.render import messages
+from promptology.prompts.rewriter import Rewriter
 
 
 def to_text(learned: Learned) -> str:
@@ -27,6 +28,11 @@ def to_messages(learned: Learned) -> str:
 
 
 def _rendered(learned: Learned, target: str) -> tuple[tuple[str, str], ...]:
+    if rewriter := learned.part(Rewriter):
+        raise UsageError(
+            f"export to {target} would lose what the {rewriter.role} writes: this prompt is another one for each "
+            "input, so apply it with `promptology apply`"
+        )
     inside = [part for part in learned.parts if isinstance(part, INSIDE)]
     if inside:
         shown = "; ".join(show_inside([part.summary() for part in inside]))

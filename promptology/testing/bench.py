@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,7 +52,7 @@ class Bench:
         inside = [model for role, model in models.items() if self.looked_into(role)]
         for model in inside:
             stack.callback(uncount_towers if two_tower(model) else uncount, model)
-        nested = bool(inside) and not self.servers and hasattr(os, "fork")
+        nested = bool(inside) and hasattr(os, "fork")
         self.nest = stack.enter_context(new_nest()) if nested else None
 
     def over_http(self, role: str) -> bool:
@@ -117,7 +116,7 @@ class Bench:
         opened = self.open(WORKERS, None if self.servers else kill_after)
         before = self.asked(opened)
 
-        def watch(process: subprocess.Popen[bytes]) -> None:
+        def watch(process: Any) -> None:
             def kill(n: int) -> None:
                 if kill_after is not None and self.asked(opened) - before >= kill_after:
                     process.kill()

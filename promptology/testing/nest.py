@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import select
@@ -19,10 +20,25 @@ LOADED = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.t5.modeling_t5",
     "promptology.models.local.answering",
+    "promptology.models.http",
     "promptology.training.inside",
+    "promptology.training.reinforcing",
 )
 """What a job would import itself; no method among it, so that none is known in a job before it asks for it."""
+
+
+class Fork:
+    """A job under way in a fork of a nest."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def kill(self) -> None:
+        """End it, where it has not ended by itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class Nest:
@@ -30,16 +46,23 @@ class Nest:
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         # In a group of its own, so that a job that hangs ends with it.
+        # Without buffers: a line that was read ahead would not be seen by `select`.
         self._process = subprocess.Popen(
-            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            command, bufsize=0, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
 
-    def run(self, job: str, folder: Path, seconds: float) -> int | None:
-        """Return the exit code of a job, negative for a signal; None where it did not end in time."""
+    def run(self, job: str, folder: Path, seconds: float, watch: Callable[[Any], None] | None = None) -> int | None:
+        """Return the exit code of a job, negative for a signal; None where it did not end in time.
+
+        `watch` gets the fork as soon as it runs.
+        """
         streams = self._process
         assert streams.stdin is not None and streams.stdout is not None
         streams.stdin.write(f"{job}\t{folder}\n".encode())
         streams.stdin.flush()
+        pid = streams.stdout.readline()
+        if watch and pid.strip():
+            watch(Fork(int(pid)))
         if not select.select([streams.stdout], [], [], seconds)[0]:
             return None
         line = streams.stdout.readline()
@@ -67,6 +90,7 @@ def serve(work: Callable[[str, Path], Any]) -> None:
         pid = os.fork()
         if pid == 0:
             _do(work, job, Path(folder))
+        print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 

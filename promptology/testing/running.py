@@ -116,7 +116,7 @@ def in_child(
     job: str,
     folder: Path,
     spec: Mapping[str, Any],
-    watch: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    watch: Callable[[Any], None] | None = None,
     nest: Nest | None = None,
 ) -> tuple[int, Any]:
     """Do a job in a process of its own; return its exit code and, where it ended well, what it returned.
@@ -128,7 +128,7 @@ def in_child(
         pickle.dump({**spec, "threads": _threads()}, file)
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
-    code = nest.run(job, folder, WAIT) if nest else _run(job, folder, watch)
+    code = nest.run(job, folder, WAIT, watch) if nest else _run(job, folder, watch)
     if code is None:
         return 124, f"it did not end within {WAIT} s"
     if code == 0:

@@ -114,6 +114,8 @@ class Keeper:
             moments, numbers = state.pack_optimizer(self.stepper.optimizer, parameters)
             tensors |= moments
         tensors |= {f"generator.{i}": g for i, g in enumerate(drawn) if isinstance(g, torch.Tensor)}
+        carried, kept = loop.carried.pack() if loop.carried and not ended else ({}, {})
+        tensors |= {f"carried.{name}": tensor for name, tensor in kept.items()}
         doc = {
             "spec": self.spec,
             "begin": self._begin,
@@ -127,6 +129,7 @@ class Keeper:
             "line": self.line,
             "evaluated": self.evaluated,
             "micro": micro,
+            "carried": carried,
             "optimizer": numbers,
             "generators": [None if isinstance(g, torch.Tensor) else g for g in drawn],
             "history": run.history[self._history : history],
@@ -181,6 +184,9 @@ class Keeper:
             loop.best = [tensors[f"best.{i}"].to(p.device, copy=True) for i, p in enumerate(parameters)]
         if not doc["ended"]:
             state.unpack_optimizer(self.stepper.optimizer, parameters, tensors, doc["optimizer"])
+        if loop.carried and not doc["ended"]:
+            kept = {n.removeprefix("carried."): t for n, t in tensors.items() if n.startswith("carried.")}
+            loop.carried.unpack(doc["carried"], kept)
         drawn = [tensors.get(f"generator.{i}", g) for i, g in enumerate(doc["generators"])]
         restore(self.stepper.generators, drawn)
         for name, value in doc["loop"].items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from promptology.errors import BudgetEnded, UsageError
 from promptology.run.cost import Cost
@@ -55,6 +55,18 @@ class Trained(NamedTuple):
     stopped: str
 
 
+class Carried(Protocol):
+    """What batches remember from one step to the next, as the state of a training that is written and taken up."""
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return everything that changes: JSON-like values, and tensors of torch by name."""
+        ...
+
+    def unpack(self, doc: dict[str, Any], tensors: dict[str, Any]) -> None:
+        """Put back what `pack` returned."""
+        ...
+
+
 def train(
     run: Run,
     step: Callable[[list[Any]], Any],
@@ -78,6 +90,7 @@ def train(
     after_backward: Callable[[int], None] | None = None,
     generators: Sequence[Any] = (),
     beside: bool = False,
+    carried: Carried | None = None,
 ) -> Trained:
     """Minimise a loss over groups of parameters; they then hold the best state, or the last where none is evaluated.
 
@@ -95,7 +108,8 @@ def train(
 
     After it comes nothing that may not be lost, if the budget ended: `run.keep` what it learned at once. Raises
     BudgetEnded where no step is covered, ModelError where one item does not fit into memory, UsageError for settings
-    that cannot be. What `step`, `batches` and `evaluate` remember themselves is not restored when a run is continued.
+    that cannot be. What `step`, `batches` and `evaluate` remember themselves is not restored when a run is continued,
+    but for what is `carried`: rollouts that several steps learn from, a coefficient that follows from them.
     """
     _check(groups, steps, schedule, warmup)
     groups = [group for group in groups if group.rate]
@@ -113,6 +127,7 @@ def train(
     loop.schedule, loop.warmup, loop.evaluate, loop.patience = schedule, warmup, evaluate, patience
     loop.better_by, loop.label, loop.role = better_by, label, role
     loop.cost = cost or (lambda items: Cost(passes=0 if beside else PASSES * len(items)))
+    loop.carried = carried
     with Keeper(run, stepper, f"{label}/{number}", role, [role, handle.identity, *spec]) as loop.keeper:
         return loop.run_all()
 
@@ -148,6 +163,7 @@ class _Loop:
     role: str
     cost: Callable[[list[Any]], Cost]
     keeper: Keeper
+    carried: Carried | None
 
     def __init__(
         self, run: Run, stepper: Stepper, batches: Callable[[int], list[Any]], groups: Sequence[Group], sizing: Sizing

@@ -85,7 +85,7 @@ def test_models_in_this_process(tmp_path):
     assert set(fits) == set(split(pt.advise(task, "zoo:word-instruct"))[0])
     fits, lacks = split(pt.advise(task, "minilm"))
     assert {*SOFT, "knn-demos", "template-search", "full-tuning", "manual"} == set(fits)
-    assert set(lacks) == (SEARCH | VISION | {"cipher"}) - {"manual"}
+    assert set(lacks) == (SEARCH | VISION | {"cipher", "dsp"}) - {"manual"}
 
 
 @needs_torch

@@ -243,12 +243,14 @@ class Body:
 
     @property
     def start(self) -> list[int]:
-        """The tokens that a decoder's target begins with."""
+        """The tokens that a decoder's target begins with; a first token that the model is held to (BART's) is one."""
+        forced = getattr(getattr(self.model, "generation_config", None), "forced_bos_token_id", None)
+        more = [] if forced is None else [int(forced)]
         for config in (getattr(self.model, "generation_config", None), self.model.config):
             token = getattr(config, "decoder_start_token_id", None)
             if token is not None:
-                return [int(token)]
-        return [self.reader.pad]
+                return [int(token), *more]
+        return [self.reader.pad, *more]
 
     def target_logprobs(self, prompts: Rows, targets: Rows, *, reduce: str = "sum", share: bool = True) -> Tensor:
         """Return log p(target | prompt) in nats, float32 (B,), summed over the target's tokens or their "mean".
@@ -265,7 +267,7 @@ class Body:
             with attach(self.model, [], prefixes=[prefix]):
                 return self.target_logprobs([row[common:] for row in prompts], targets, reduce=reduce, share=False)
         counts = torch.tensor([len(target) for target in targets], device=self.device)
-        states, wanted = self._before(prompts, targets)
+        states, wanted = self.target_states(prompts, targets)
         values = self.logprobs(states, wanted)
         owner = torch.repeat_interleave(torch.arange(len(targets), device=self.device), counts)
         sums = torch.zeros(len(targets), dtype=torch.float32, device=self.device).index_add(0, owner, values)
@@ -285,7 +287,7 @@ class Body:
         common = next((n for n, one in enumerate(same) if not one), most)
         return 0 if common < SHARED or f"{stack}.key_value" in self.sites.missing else common
 
-    def _before(self, prompts: Rows, targets: Rows) -> tuple[Tensor, Tensor]:
+    def target_states(self, prompts: Rows, targets: Rows) -> tuple[Tensor, Tensor]:
         """Return the states that predict each target token, (sum of lengths, d), and those tokens."""
         wanted = torch.tensor([t for target in targets for t in target], dtype=torch.long, device=self.device)
         counts = [len(target) for target in targets]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from promptology.models.access import Answer, Request
-from promptology.models.local.body import Body
+from promptology.models.local.body import Body, Rows
 from promptology.models.local.caches import cache_name, cache_of, takes
 from promptology.models.local.trie import Trie, held
 
@@ -93,7 +93,7 @@ def decode(body: Body, batch: Sequence[Asked], showing: Showing) -> Iterator[tup
     """Yield (position in the batch, answer) as rows finish. The lock is free while the caller has an answer in hand."""
     ends = end_tokens(body)
     rows = [_Row(body, place, asked, ends) for place, asked in enumerate(batch)]
-    steps = _Pair(body, batch) if body.kind == "seq2seq" else _Causal(body, batch)
+    steps = stepping(body, [asked.prompt for asked in batch])
     while rows:
         finished: list[tuple[int, Answer]] = []
         with body.quiet(), showing([row.place for row in rows]):
@@ -105,6 +105,11 @@ def decode(body: Body, batch: Sequence[Asked], showing: Showing) -> Iterator[tup
                 steps.next([tokens[n] for n in going], going if finished else None)
                 rows = [rows[n] for n in going]
         yield from finished
+
+
+def stepping(body: Body, prompts: Rows) -> _Pair | _Causal:
+    """Return a batch of prompts that is read token by token: `states()`, then `next(tokens, going)`."""
+    return _Pair(body, prompts) if body.kind == "seq2seq" else _Causal(body, prompts)
 
 
 def chosen(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
@@ -136,9 +141,9 @@ def end_tokens(body: Body) -> frozenset[int]:
 class _Causal:
     """A batch of prompts, padded on the left, with the keys and values of what was read."""
 
-    def __init__(self, body: Body, batch: Sequence[Asked]) -> None:
+    def __init__(self, body: Body, prompts: Rows) -> None:
         self.body = body
-        self.tokens, self.mask = body.padded([asked.prompt for asked in batch], left=True)
+        self.tokens, self.mask = body.padded(prompts, left=True)
         self.positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
         self.cache: Any = None
 
@@ -170,11 +175,9 @@ class _Causal:
 class _Pair:
     """A batch of inputs that the encoder reads once, and the decoder's tokens so far."""
 
-    def __init__(self, body: Body, batch: Sequence[Asked]) -> None:
-        self.body, self.prompts = body, [asked.prompt for asked in batch]
-        forced = getattr(getattr(body.model, "generation_config", None), "forced_bos_token_id", None)
-        start = [*body.start, *([int(forced)] if forced is not None else [])]
-        self.tokens = torch.tensor([start] * len(batch), dtype=torch.long, device=body.device)
+    def __init__(self, body: Body, prompts: Rows) -> None:
+        self.body, self.prompts = body, prompts
+        self.tokens = torch.tensor([body.start] * len(prompts), dtype=torch.long, device=body.device)
         self.encoder: Any = None
         self.cache: Any = None
 

@@ -321,12 +321,14 @@ def _masked(text: str, found: Sequence[tuple[int, str, str]], at: int) -> tuple[
 def from_spec(text: str, known: Mapping[str, str] | None = None) -> Any:
     """Return the model that "WORLD?judge=0.75&bias=0.1&seed=3" names; raises UsageError with what exists.
 
-    "styles?error=0.1&seed=3" is the writer of the module `styles`.
+    "styles?error=0.1&seed=3" is the writer of the module `styles`, "articles" the reporter of the module `articles`.
     """
     world, _, options = text.partition("?")
     kinds = {"seed": int, "solve": float, "rewrite": float, "judge": float, "bias": float, "latency": float}
     if world == "styles":
         kinds = {"seed": int, "error": float, "imitate": float}
+    if world == "articles":
+        kinds = {}
     values: dict[str, Any] = {}
     for key, value in parse_qsl(options.replace(",", "&"), keep_blank_values=True):
         if key not in kinds:
@@ -339,6 +341,10 @@ def from_spec(text: str, known: Mapping[str, str] | None = None) -> Any:
         from promptology.models.simulated.styles import SimulatedWriter
 
         return SimulatedWriter(**values)
+    if world == "articles":
+        from promptology.models.simulated.articles import SimulatedReporter
+
+        return SimulatedReporter()
     return SimulatedChat(world or "tickets", known=known, **values)
 
 
