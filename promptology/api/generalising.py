@@ -137,7 +137,7 @@ def _sit(
     with begun(lesson.task, model, card, method, mine, own, more=more, **how) as at:
         with status_of(at.meter):
             found = examine(method, at.run, exams, reserved)
-            check_alive(card, at.run, at.meter)
+            check_alive(card, at.run, at.meter, found.learned)
             at.meter.check_missing()
         save(found.learned, at.folder / "prompt")
         scores = {name: cell.to_json() for name, cell in found.found.items()}

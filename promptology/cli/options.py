@@ -103,8 +103,7 @@ class Common:
         str | None, O("--encoder", metavar="MODEL", help="Model that embeds contexts; default: --model.")
     ] = None
     policy: Annotated[
-        str | None,
-        O("--policy", metavar="MODEL", help="Small model that learns to write hints for each input, say zoo:word-t5."),
+        str | None, O("--policy", metavar="MODEL", help="Small model that learns to write a hint for each input.")
     ] = None
     budget: Annotated[
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
@@ -128,9 +127,7 @@ class Common:
             "ray:N so many at a time, each with 16 requests in flight.",
         ),
     ] = None
-    timeout: Annotated[float | None, O("--timeout", help="Seconds until a request counts as hung (default 120).")] = (
-        None
-    )
+    timeout: Annotated[float | None, O("--timeout", help="Seconds until a request is hung (default 120).")] = None
     max_tokens: Annotated[int | None, O("--max-tokens", help="Longest answer of the task's model, in tokens.")] = None
     temperature: Annotated[float | None, O("--temperature", help="Temperature of the task's model (default 0).")] = None
     key_env: Annotated[str | None, O("--key-env", metavar="NAME", help="Environment variable that holds the key.")] = (

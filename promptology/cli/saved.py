@@ -58,7 +58,7 @@ def apply(
     rpm: Annotated[float | None, typer.Option("--rpm", help="Requests per minute at most.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Requests in flight at most (default 16).")] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds until a request counts as hung (default 120).")
+        float | None, typer.Option("--timeout", help="Seconds until a request is hung (default 120).")
     ] = None,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Environment variable that holds the key.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,

@@ -56,7 +56,10 @@ class Trained(NamedTuple):
 
 
 class Carried(Protocol):
-    """What batches remember from one step to the next, as the state of a training that is written and taken up."""
+    """What batches remember from one step to the next, as the state of a training that is written and taken up.
+
+    Rollouts that several steps learn from, say, and a coefficient that follows from them.
+    """
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return everything that changes: JSON-like values, and tensors of torch by name."""
@@ -103,13 +106,11 @@ def train(
     batch costs, by default 3 passes an item. `micro`: items at once, 0 for the whole batch; it halves itself where
     memory is too small. `after_backward(k)`: sees whole gradients before they are clipped. `generators`: of numpy or
     torch, drawn from in `step`; torch's own generator is seeded anew for each step. `beside`: the parameters stand
-    beside the model and read what it gave before, as a network on its vectors does: no access to its inside is needed,
-    and a step costs no pass.
+    beside the model, as a network on its vectors does: they need no access to its inside, and a step costs no pass.
 
     After it comes nothing that may not be lost, if the budget ended: `run.keep` what it learned at once. Raises
     BudgetEnded where no step is covered, ModelError where one item does not fit into memory, UsageError for settings
-    that cannot be. What `step`, `batches` and `evaluate` remember themselves is not restored when a run is continued,
-    but for what is `carried`: rollouts that several steps learn from, a coefficient that follows from them.
+    that cannot be. Of what `step`, `batches` and `evaluate` remember, a continued run restores what is `carried` only.
     """
     _check(groups, steps, schedule, warmup)
     groups = [group for group in groups if group.rate]
@@ -125,9 +126,8 @@ def train(
     stepper = Stepper(step, groups, say=lambda text: run.log(label, note=text), **how)
     loop = _Loop(run, stepper, batches, groups, Sizing(run.meter, steps, every, evaluate is not None))
     loop.schedule, loop.warmup, loop.evaluate, loop.patience = schedule, warmup, evaluate, patience
-    loop.better_by, loop.label, loop.role = better_by, label, role
+    loop.better_by, loop.label, loop.role, loop.carried = better_by, label, role, carried
     loop.cost = cost or (lambda items: Cost(passes=0 if beside else PASSES * len(items)))
-    loop.carried = carried
     with Keeper(run, stepper, f"{label}/{number}", role, [role, handle.identity, *spec]) as loop.keeper:
         return loop.run_all()
 
