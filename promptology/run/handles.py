@@ -195,7 +195,7 @@ class Handle:
         return self._meter.worst(self.role, self._model, requests, texts, set() if known is None else known)
 
     def _wanted(self, asked: Asked) -> str:
-        if isinstance(asked, Shown) or (isinstance(asked, State) and "two-tower" in self.access):
+        if isinstance(asked, Shown) or (isinstance(asked, State) and not asked.layers and "two-tower" in self.access):
             return "two-tower"
         return "differentiable" if isinstance(asked, State) else "embeds"
 
