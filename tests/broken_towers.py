@@ -13,9 +13,9 @@ def method(slug, needs=TwoTower):
     return pt.method(slug, family="vision", learns="nothing", needs={"model": needs})
 
 
-@method("past-the-handle")
+@method("past-the-towers")
 @dataclass(frozen=True)
-class PastTheHandle:
+class PastTheTowers:
     """Ask the towers for vectors that nobody charges."""
 
     def fit(self, run):

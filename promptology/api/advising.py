@@ -130,9 +130,12 @@ def _lacks(card: Card, task: Task, model: Any, helpers: Mapping[str, Any]) -> li
         found.append(_note("needs labelled training or validation items; the task has none", source))
     classes = task.signature.output in ("class", "classes")
     usable = {*offers(model)} & {*card.needs.get("model", ())}
+    kind = getattr(model, "kind", "")
+    if card.kinds and kind and kind not in card.kinds:
+        found.append(_note(f"is for {' and '.join(card.kinds)} models; {model.name} is of kind {kind}", source))
     if task.signature.images and "two-tower" not in usable:
         found.append(_note(f"reads no images; field {task.signature.images[0]!r} holds some", source))
-    if not classes and (usable == {"embeds"} or {"head", "readout"} & {*card.learns.split(", ")}):
+    if not classes and (usable == {"embeds"} or {"head", "readout", "network"} & {*card.learns.split(", ")}):
         found.append(_note(f"tells classes apart; the task's output is {task.signature.output}", source))
     return found
 

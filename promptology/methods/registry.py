@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar, get_args
 
@@ -26,7 +26,8 @@ M = TypeVar("M", bound=type)
 class Card:
     """What a method declares: where it comes from, what it learns, what it needs per role.
 
-    `needs` and `optional` map a role to the alternatives allowed, each the name of a protocol.
+    `needs` and `optional` map a role to the alternatives allowed, each the name of a protocol. `kinds`: the kinds of
+    model in this process that do as "model", such as masked and causal; empty where all do.
     """
 
     slug: str
@@ -38,6 +39,7 @@ class Card:
     labels: bool
     help: str
     cls: type
+    kinds: tuple[str, ...] = ()
 
     @property
     def settings(self) -> tuple[dataclasses.Field[Any], ...]:
@@ -58,11 +60,12 @@ def method(
     paper: str = "",
     optional: Mapping[str, Any] | None = None,
     labels: bool = True,
+    kinds: Sequence[str] = (),
 ) -> Callable[[M], M]:
     """Register a frozen dataclass with `fit(run)` as a method.
 
     `needs` maps a role to a protocol, or to several joined by | where any will do; the engine hands out no other
-    access. `labels`: whether it needs labelled items.
+    access. `labels`: whether it needs labelled items. `kinds`: see `Card`; `fit` itself refuses others.
     """
 
     def register(cls: M) -> M:
@@ -72,7 +75,8 @@ def method(
         if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise UsageError(f"method {slug!r} is there already, in {known.cls.__module__}; choose another name")
         summary = (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
-        card = Card(slug, family, learns, paper, _access(needs), _access(optional or {}), labels, summary, cls)
+        roles = _access(needs), _access(optional or {})
+        card = Card(slug, family, learns, paper, *roles, labels, summary, cls, tuple(kinds))
         cls.card = card  # type: ignore[attr-defined]
         _CARDS[slug] = card
         return cls

@@ -21,6 +21,8 @@ from promptology.prompts.render import field_texts, fill, input_text, placeholde
 TOPIC = "{input} it was about {mask}."
 AUTO = "auto"
 """In the place of label words: they are found on the training items."""
+KINDS = ("masked", "causal")
+"""Kinds of models that fill a gap."""
 MASK, INPUT = "{mask}", "input"
 AGGREGATES = ("mean", "words")
 """How the words of a class become its score: the mean of their logits (PET), or of their log-probabilities after a

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptology.data.items import Item
 from promptology.errors import UsageError
-from promptology.prompts.cloze import AUTO, MASK, check_template, cloze_of, label_words, membership
+from promptology.prompts.cloze import AUTO, KINDS, MASK, check_template, cloze_of, label_words, membership
 from promptology.prompts.learned import Learned, Part, Readout
 from promptology.run.engine import Run
 from promptology.training.label_words import found_words
@@ -31,7 +31,7 @@ class ClozeObjective(Objective):
         super().__init__(run, body)
         if self.signature.output != "class":
             raise UsageError(f"a cloze tells one class from others; the output of this task is {self.signature.output}")
-        if body.kind not in ("masked", "causal"):
+        if body.kind not in KINDS:
             raise UsageError(f"{body.name}: a cloze is for masked and causal language models, not for {body.kind} ones")
         template = check_template(template, self.signature)
         if body.kind == "causal":

@@ -60,7 +60,7 @@ def test_a_plain_callable_and_a_simulated_chat_model(unrecorded):
 def test_a_model_of_vectors_alone_takes_its_helper_from_outside():
     encoder = pt.model(never, embeds=True)
     fits, lacks = split(pt.advise("tickets", encoder))
-    assert set(fits) == {"knn-demos", "linear-probe", "manual", "template-search"}
+    assert set(fits) == {"crosstune", "knn-demos", "linear-probe", "manual", "template-search"}
     assert "generates or scores as 'model'" in lacks["opro"]["text"]
 
 
@@ -84,8 +84,9 @@ def test_models_in_this_process(tmp_path):
     assert set(lacks) == VISION and set(fits) == set(catalogue()) - VISION
     assert set(fits) == set(split(pt.advise(task, "zoo:word-instruct"))[0])
     fits, lacks = split(pt.advise(task, "minilm"))
-    assert {*SOFT, "knn-demos", "template-search", "full-tuning", "manual"} == set(fits)
-    assert set(lacks) == (SEARCH | VISION | {"cipher", "dsp"}) - {"manual"}
+    assert {*SOFT, "crosstune", "knn-demos", "template-search", "full-tuning", "manual"} == set(fits)
+    assert set(lacks) == (SEARCH | VISION | {"cipher", "dsp", "cloze-tuning", "list"}) - {"manual"}
+    assert lacks["list"]["text"] == "is for masked and causal models; minilm is of kind encoder"
 
 
 @needs_torch

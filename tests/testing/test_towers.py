@@ -22,7 +22,7 @@ def toy(tmp_path_factory):
 
 
 BROKEN = [
-    (broken.PastTheHandle(), "asked past the run's handles"),
+    (broken.PastTheTowers(), "asked past the run's handles"),
     (broken.LeavesAMark(), "it leaves 'model' changed"),
     (broken.ReadsTheTest(), "it reads labels of the test split"),
 ]

@@ -27,7 +27,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import AUTO, TOPIC, label_words
+from promptology.prompts.cloze import AUTO, KINDS, TOPIC, label_words
 from promptology.prompts.learned import Learned, Part
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -37,7 +37,14 @@ from promptology.training.planning import every
 TUNED = ("adapters", "full", "none")
 
 
-@method("cloze-tuning", family="weights", learns="weights", paper="arXiv:2001.07676", needs={"model": Trainable})
+@method(
+    "cloze-tuning",
+    family="weights",
+    learns="weights",
+    paper="arXiv:2001.07676",
+    needs={"model": Trainable},
+    kinds=KINDS,
+)
 @dataclass(frozen=True)
 class ClozeTuning:
     """Tune a language model on the words that name the classes."""

@@ -33,7 +33,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import AUTO, TOPIC
+from promptology.prompts.cloze import AUTO, KINDS, TOPIC
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -53,7 +53,14 @@ Pick = tuple[str, int, int]
 """A phase, the step, and the index of a text."""
 
 
-@method("list", family="weights", learns="weights", paper="arXiv:2110.06274", needs={"model": Trainable})
+@method(
+    "list",
+    family="weights",
+    learns="weights",
+    paper="arXiv:2110.06274",
+    needs={"model": Trainable},
+    kinds=KINDS,
+)
 @dataclass(frozen=True)
 class LiST:
     """Tune adapters by self-training at a cloze."""
