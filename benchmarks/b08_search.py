@@ -63,7 +63,7 @@ OURS = {
     "evoprompt de": ours("evoprompt", variant="de", generations=ENDLESS),
     "gepa": ours("gepa", metric_calls=CALLS),
     "mipro": ours("mipro", candidates=18),
-    "promptagent mcts": ours("promptagent", iterations=ENDLESS, prompts=ENDLESS),
+    "promptagent mcts": ours("promptagent", iterations=CALLS, prompts=ENDLESS),
     "promptagent beam": ours("promptagent", search="beam", depth_limit=ENDLESS, prompts=ENDLESS),
     "promptagent greedy": ours("promptagent", search="greedy", prompts=ENDLESS, iterations=ENDLESS),
     "promptagent monte-carlo": ours("promptagent", search="monte-carlo", prompts=ENDLESS, iterations=ENDLESS),

@@ -22,7 +22,8 @@ PAGE = (
     "</pre></details></table></style><style>*{display:none}</style> <a href='javascript:alert(1)'>x</a> {{ 7 * 7 }} "
     "{% raw %} <!-- <svg onload=alert(1)> ]]>"
 )
-PROMPT = f"Version 2: late or broken? {TERMINAL} {PAGE}\n{'y' * 100_000}"
+LINE = 12_000  # characters of a proposal's longest line: much longer proposals are refused
+PROMPT = f"Version 2: late or broken? {TERMINAL} {PAGE}\n{'y' * LINE}"
 FORMULA = '=HYPERLINK("http://evil.example"),"x"\n;\r\''
 
 
@@ -98,7 +99,7 @@ def check_page(path, folder):
     assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "action")]
     assert all(value.startswith("#") for name, value in page.attributes if name == "href")
     assert "<script>document.title = 'owned'</script>" in page.text
-    assert "y" * 100_000 in page.text
+    assert "y" * LINE in page.text
     assert "{{ 7 * 7 }}" in page.text
     assert shown_safely(source)
     if browser := shutil.which("chromium"):

@@ -6,6 +6,7 @@ import re
 from itertools import count, cycle
 
 import pytest
+from skilled import TASK
 
 import promptology as pt
 from promptology.errors import TooManyMissing, UsageError
@@ -14,14 +15,6 @@ from promptology.models.simulated.skills import current_prompt, fill_form, skill
 from promptology.prompts.start import start_from
 
 PAIR = re.compile(r"^text: (.+)\nscore: (-?[\d.]+)$", re.M)
-TASK = pt.Task(
-    [(f"train {n}", "yes" if n % 2 else "no") for n in range(12)],
-    [(f"validation {n}", "yes" if n % 2 else "no") for n in range(60)],
-    [(f"test {n}", "yes" if n % 2 else "no") for n in range(4)],
-    signature=pt.Signature(
-        output="class", classes=(pt.ClassLabel("yes"), pt.ClassLabel("no")), instruction="Skill 20."
-    ),
-)
 
 
 class Scripted:
