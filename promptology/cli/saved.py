@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from promptology.cli.app import app
+from promptology.cli.functions import opened_views
 from promptology.cli.options import opened
 from promptology.cli.showing import Watcher, clean, out, out_json, say
 from promptology.errors import UsageError
@@ -64,6 +65,9 @@ def apply(
     device: Annotated[str | None, typer.Option("--device", help="Where a local model runs.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="What a local model computes in.")] = None,
     encoder: Annotated[str | None, typer.Option("--encoder", help="Model that embeds, for a memory.")] = None,
+    views: Annotated[
+        str | None, typer.Option("--views", metavar="module:function", help="What makes pictures of a picture.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
@@ -82,7 +86,8 @@ def apply(
     rows = given_rows(learned.signature, texts, input, text, image)
     watcher = Watcher()
     try:
-        helpers = {"encoder": opened(encoder, {"device": device})} if encoder else None
+        helpers = {"encoder": opened(encoder, {"device": device})} if encoder else {}
+        helpers |= {"views": opened_views(views)} if views else {}
         given = [values for _, values in rows]
         predictions = run_apply(learned, bound, given, helpers=helpers, progress=watcher.progress)
     finally:

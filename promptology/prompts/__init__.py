@@ -2,6 +2,7 @@
 
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
 from promptology.prompts.memory import Memory, Note
+from promptology.prompts.procedures import Procedure
 from promptology.prompts.saving import load, save
 from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
 
@@ -13,6 +14,7 @@ __all__ = [
     "Memory",
     "Note",
     "Part",
+    "Procedure",
     "Readout",
     "SiteModule",
     "SiteTensors",
