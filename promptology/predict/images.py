@@ -24,6 +24,7 @@ from promptology.predict.vectors import VectorPredictor, label_values
 from promptology.prompts.learned import Learned
 from promptology.prompts.render import fill
 from promptology.prompts.start import MARGIN
+from promptology.run.embedding import passes
 from promptology.run.handles import Handle
 
 LOGITS = ("class-features", "head")
@@ -89,6 +90,9 @@ class ClassFeatures(ImagePredictor):
         beside = tuple(text for some in self.wordings for text in some)
         shown = images_of(items, self.signature, self.whole)
         return [one._replace(texts=beside, adapting=self.adapting) for one in shown]
+
+    def _passes(self, items: Sequence[Item]) -> int:
+        return sum(map(passes, self.shown(items)))
 
     @property
     def asked(self) -> list[Asked]:

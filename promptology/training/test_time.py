@@ -26,8 +26,6 @@ def adapting_classes(run: Run, length: int, phrase: str, part: Procedure, method
     signature = run.task.signature
     if signature.output != "class":
         raise UsageError(f"images are told apart by one class each; the output here is {signature.output}")
-    if not signature.classes:
-        raise UsageError("this task names no classes, so that there is nothing to tell images apart by")
     adapts = procedure_of(part)
     roles = {"model": "two-tower", **dict.fromkeys(adapts.roles, "varies")}
     given = [source for source in run.sources if _begins(source)]

@@ -27,6 +27,8 @@ SHORT = {
     "cocoop": {"epochs": 1.0, "batch": 4},
     "ivlp": {"epochs": 1.0, "depth": 2, "length": 0},
     "maple": {"epochs": 1.0, "depth": 2, "checks": 1},
+    "tpt": {"views": 6, "confident": 0.5},
+    "difftpt": {"crops": 3, "generated": 4, "steps": 2},
 }
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]
