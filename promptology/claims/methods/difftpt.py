@@ -98,7 +98,7 @@ def method_of(arm: str) -> Any:
         return ZeroShot("a photo of a {}.")
     if arm.startswith("tpt"):
         return TPT(views=1 + CROPS + GENERATED, **{**COURSE, "steps": 4 if arm == "tpt_4" else 1})
-    unfiltered = {"faithful": 1.0, "confident": 8 / 32} if arm == "unfiltered" else {}
+    unfiltered: dict[str, Any] = {"faithful": 1.0, "confident": 8 / 32} if arm == "unfiltered" else {}
     return DiffTPT(crops=CROPS, generated=GENERATED, **unfiltered, **COURSE)
 
 
