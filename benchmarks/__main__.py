@@ -34,6 +34,7 @@ WHERE = {
     "B21": "b21_buckets",
     "B22": "b22_tenants",
     "B23": "b23_long",
+    "B24": "b24_test_time",
 }
 EXAMPLES = """examples:
   python -m benchmarks setup              make the peers' environments under .bench/envs

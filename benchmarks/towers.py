@@ -73,3 +73,12 @@ def predicted(case: Case) -> float:
         return (2 * image + 2 * theirs * token) / (2 * image + 2 * ours * token)
     kept = 0 if case.get("views") == "cached" else image
     return (image + 2 * theirs * token) / (kept + 2 * ours * token)
+
+
+def tuned(case: Case) -> float:
+    """Return theirs over ours for one image under TPT, reckoned from tokens: views once, texts three times a step."""
+    of, classes, steps = case["shape"], case["classes"], case["steps"]
+    image = case["batch"] * ((of["px"] // of["patch"]) ** 2 + 1) * of["vision"][1] * of["vision"][0] ** 2
+    token = of["text"][1] * of["text"][0] ** 2
+    theirs, ours = classes * of["positions"], 1 + case["length"] + classes * 5
+    return (image + (2 * steps + 1) * theirs * token) / (image + (2 * steps + 1) * ours * token)

@@ -15,7 +15,7 @@ from promptology.errors import UsageError
 from promptology.evidence.fitting import Settings, new_nonce
 from promptology.evidence.measuring import shuffled
 from promptology.models.access import offers
-from promptology.models.opening import model as open_model
+from promptology.models.opening import in_role
 from promptology.run.budget import Budget
 from promptology.run.cost import Price
 from promptology.run.handles import Handle
@@ -109,7 +109,7 @@ def default_budget(model: Any) -> str:
 
 def open_all(helpers: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the helper models by role, opened."""
-    return {role: open_model(m) for role, m in (helpers or {}).items()}
+    return {role: in_role(m, role) for role, m in (helpers or {}).items()}
 
 
 def open_meter(store: Store, settings: Settings) -> Meter:

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptology.cli.functions import function, opened_views
 from promptology.errors import UsageError
 
 ROLES = ("model", "optimizer", "judge")
@@ -104,6 +104,10 @@ class Common:
     ] = None
     policy: Annotated[
         str | None, O("--policy", metavar="MODEL", help="Small model that learns to write a hint for each input.")
+    ] = None
+    views: Annotated[
+        str | None,
+        O("--views", metavar="module:function", help="What makes pictures of a picture, such as a generator."),
     ] = None
     budget: Annotated[
         str | None, O("--budget", "-b", help="Limits in any mix: 300calls,2usd,500ktok,20000passes,10m.")
@@ -220,7 +224,8 @@ class Common:
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""
         given = {"optimizer": self.optimizer, "judge": self.judge, "encoder": self.encoder, "policy": self.policy}
-        return {role: self.open(source) for role, source in given.items() if source}
+        found = {role: self.open(source) for role, source in given.items() if source}
+        return {**found, "views": opened_views(self.views)} if self.views else found
 
     def start(self) -> str | None:
         """Return the current prompt, read from a file where it names one."""
@@ -292,27 +297,6 @@ def opened(source: str, settings: Mapping[str, Any]) -> Any:
         return model(function(source), **{k: v for k, v in given.items() if k == "workers"})
     # What else comes with the package runs here, without a connection; an installed kind takes what it knows.
     return model(source) if kind in KINDS else model(source, **given)
-
-
-def function(source: str) -> Any:
-    """Return the function that "module:function" names, looked for in the current folder first."""
-    import importlib
-
-    module_name, _, name = source.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
-        from promptology.models.opening import FORMS
-
-        raise UsageError(f"unknown model {source!r}: {FORMS}")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except ImportError as error:
-        raise UsageError(f"model {source!r}: cannot import {module_name}: {error}") from None
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise UsageError(f"model {source!r}: {module_name} has no function {name!r}")
-    return found
 
 
 def read_prompt(given: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from promptology.cli.app import app
+from promptology.cli.functions import opened_views
 from promptology.cli.options import opened
 from promptology.cli.showing import Watcher, clean, out, out_json, say
 from promptology.errors import UsageError
@@ -67,6 +68,9 @@ def apply(
     policy: Annotated[
         str | None, typer.Option("--policy", help="Model that writes hints, for a prompt that has them written.")
     ] = None,
+    views: Annotated[
+        str | None, typer.Option("--views", metavar="module:function", help="What makes pictures of a picture.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Apply a saved prompt."""
@@ -87,6 +91,7 @@ def apply(
     try:
         named = {"encoder": encoder, "policy": policy}
         helpers = {role: opened(source, {"device": device, "dtype": dtype}) for role, source in named.items() if source}
+        helpers |= {"views": opened_views(views)} if views else {}
         given = [values for _, values in rows]
         predictions = run_apply(learned, bound, given, helpers=helpers, progress=watcher.progress)
     finally:

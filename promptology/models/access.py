@@ -6,7 +6,7 @@ offers a protocol by having its methods; there is nothing to inherit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -28,15 +28,32 @@ class Injected:
     fillings: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Adapting:
+    """What is done for one image before its cosines with texts are read; equal where the digest is.
+
+    `passes(texts)`: forward passes that one image takes beside so many texts; `run(model, images, texts, injected)`:
+    the cosines, float32 (images, texts), each image by itself.
+    """
+
+    digest: str
+    passes: Callable[[int], int] | None = field(default=None, compare=False, repr=False)
+    run: Callable[[Any, Sequence[Any], Sequence[str], Injected | None], Vectors] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+
 class Shown(NamedTuple):
     """An image whose vector is asked for, whole or as a view of it, under learned parts if any.
 
-    With `texts` its cosine with each of them is asked for instead: what is learned may depend on the image.
+    With `texts` its cosine with each of them is asked for instead: what is learned may depend on the image, and may
+    first be adapted to it by a procedure (`adapting`).
     """
 
     image: Pictured
     injected: Injected | None = None
     texts: tuple[str, ...] = ()
+    adapting: Adapting | None = None
 
 
 class State(NamedTuple):
@@ -221,6 +238,17 @@ class TwoTower(Protocol):
 
 
 @runtime_checkable
+class Varies(Protocol):
+    """Pictures of what a picture shows: a generator, such as a diffusion model."""
+
+    name: str
+
+    def vary(self, picture: Any, count: int, seed: int) -> Sequence[Any]:
+        """Return `count` pillow pictures of any size; equal arguments, equal pictures."""
+        ...
+
+
+@runtime_checkable
 class Edits(Protocol):
     """A person, real or simulated, who makes a draft into what is wanted."""
 
@@ -260,6 +288,7 @@ PROTOCOLS: dict[str, type] = {
     "differentiable": Differentiable,
     "trainable": Trainable,
     "two-tower": TwoTower,
+    "varies": Varies,
     "edits": Edits,
     "chooses": Chooses,
     "answers": Answers,
@@ -275,4 +304,6 @@ def verb(access: str) -> str:
     """Return an access as it stands behind "a model that": generates, but is differentiable."""
     if access == "two-tower":
         return "has two towers"
+    if access == "varies":
+        return "makes pictures of a picture"
     return f"is {access}" if access in ("differentiable", "trainable") else access

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -108,3 +109,46 @@ class CallableEncoder:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         scaled: Vectors = vectors / np.maximum(norms, 1e-12)
         return scaled
+
+
+class CallableViews:
+    """Pictures of a picture by `fn(picture) -> pictures`, as a diffusion model makes them.
+
+    The function gets a pillow picture of 8-bit red, green and blue and, where it names them, `count` (how many are
+    used) and `seed`, which depends on the picture and the run alone: a function that draws at random must take it. It
+    returns at least `count` pillow pictures or uint8 arrays of shape (height, width, 3), of any size.
+    """
+
+    local = True
+    simulated = False
+
+    def __init__(self, fn: Callable[..., Any], *, name: str | None = None, identity: str | None = None) -> None:
+        self.fn = fn
+        self.name = name or str(getattr(fn, "__name__", type(fn).__name__))
+        where = f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+        self.identity = f"views:{identity or where}"
+        try:
+            named = {*inspect.signature(fn).parameters}
+        except ValueError:  # a callable without a signature to look at
+            named = set()
+        self._takes = tuple(name for name in ("count", "seed") if name in named)
+
+    def vary(self, picture: Any, count: int, seed: int) -> Sequence[Any]:
+        """Return `count` pillow pictures; raises ModelError, one line, for anything else."""
+        from promptology.data.images import as_image
+
+        given = {"count": count, "seed": seed}
+        try:
+            made = self.fn(picture, **{name: given[name] for name in self._takes})
+            found = [] if made is None else list(made)[:count]
+        except Exception as error:  # whatever the user's function raises is told in one line
+            raise ModelError(" ".join(f"{self.name} raised {type(error).__name__}: {error}".split())[:200]) from None
+        if len(found) < count:
+            what = "nothing" if made is None else f"{len(found)} pictures"
+            raise ModelError(
+                f"{self.name} returned {what} and {count} are used; make more, or set generated={len(found)}"
+            )
+        try:
+            return [as_image(one, f"picture {n} of {self.name}").rgb() for n, one in enumerate(found)]
+        except UsageError as error:
+            raise ModelError(str(error)) from None

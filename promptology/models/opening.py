@@ -13,6 +13,8 @@ FORMS = (
     'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER_OR_ID", "zoo:NAME", "simulated:WORLD", '
     "or give a Python callable, or a transformers model with its tokenizer"
 )
+VIEWS = "views"
+"""The role of what makes pictures of a picture."""
 REMOTE = ("openai", "completions")
 """Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
 KINDS = (*REMOTE, "hf", "zoo", "simulated")
@@ -29,8 +31,8 @@ def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
     comes with this package, opened as those of "hf:" are; `promptology zoo list` names them); "simulated:WORLD" (a
     simulated chat model); a transformers model that is loaded already, with its `tokenizer` (a CLIP or SigLIP with its
     processor); a callable `fn(prompt) -> str` (`chat=True`: `fn(messages) -> str`; `embeds=True`: `fn(texts) ->
-    array`); or an object that already offers a protocol; "KIND:REST" where an installed package adds KIND (see
-    `promptology.plugins`). Raises UsageError for anything else.
+    array`; `varies=True`: `fn(picture) -> pictures`); or an object that already offers a protocol; "KIND:REST" where an
+    installed package adds KIND (see `promptology.plugins`). Raises UsageError for anything else.
     """
     if isinstance(source, str):
         if tokenizer is not None:
@@ -43,12 +45,20 @@ def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
     if offers(source):
         return source
     if callable(source):
-        from promptology.models.callables import CallableEncoder, CallableModel
+        from promptology.models.callables import CallableEncoder, CallableModel, CallableViews
 
         if options.pop("embeds", False):
             return CallableEncoder(source, **options)
+        if options.pop("varies", False):
+            return CallableViews(source, **options)
         return CallableModel(source, **options)
     raise UsageError(f"a {type(source).__name__} is not a model; {FORMS}")
+
+
+def in_role(source: Any, role: str) -> Any:
+    """Open what serves in a role: a plain function in the role `views` makes pictures, elsewhere it is a model."""
+    plain = callable(source) and not offers(source) and not is_transformers(source)
+    return model(source, varies=True) if plain and role == VIEWS else model(source)
 
 
 def is_transformers(source: Any) -> bool:

@@ -2,8 +2,8 @@
 
 from promptology.predict.predictor import Predictions, Predictor, bind, joined, predict_many
 
-# Importing the files registers the readouts they hold.
-from promptology.predict import answers, cloze, heads, images, likelihood, networks, recalling, vectors  # isort: skip
+# Importing the files registers the readouts and procedures they hold.
+from promptology.predict import answers, cloze, heads, images, likelihood, networks, recalling, vectors, view_tuning  # isort: skip
 
 __all__ = [
     "Predictions",
@@ -19,4 +19,5 @@ __all__ = [
     "predict_many",
     "recalling",
     "vectors",
+    "view_tuning",
 ]

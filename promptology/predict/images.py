@@ -18,11 +18,13 @@ from promptology.data.items import Item, Signature
 from promptology.errors import ArtifactError, UsageError
 from promptology.models.access import Asked, Injected, Shown, State, Vectors
 from promptology.models.local.wording import marked, unmarked, unplaced, with_row
+from promptology.predict.adapting import adapting_of
 from promptology.predict.predictor import Predictions, readout
 from promptology.predict.vectors import VectorPredictor, label_values
 from promptology.prompts.learned import Learned
 from promptology.prompts.render import fill
 from promptology.prompts.start import MARGIN
+from promptology.run.embedding import passes
 from promptology.run.handles import Handle
 
 LOGITS = ("class-features", "head")
@@ -64,15 +66,18 @@ class ClassFeatures(ImagePredictor):
     Options: `templates`, wordings that hold {label} or {description}; each one's unit vectors are averaged, and the
     mean is of unit length again. Where several classes may apply, those whose cosine is within `margin` of the best
     one's do. Learned context stands at {context} in the wordings (see `promptology.models.local.wording`); where each
-    class has its own, `classes` names them in the order of its rows. Context that depends on the image makes a matrix
-    for each image, of one wording.
+    class has its own, `classes` names them in the order of its rows. Context that depends on the image, or that a
+    procedure adapts to it, makes a matrix for each image, of one wording.
     """
 
     def __init__(self, learned: Learned, handles: Mapping[str, Handle], signature: Signature) -> None:
         super().__init__(learned, handles, signature)
         self.whole = self.injected
         self.of_texts, self.injected = (_of_stack(self.whole, stack) for stack in ("text", "vision"))
-        self.each = self.of_texts is not None and any(callable(f.filler) for f in self.of_texts.fillings)
+        # One class is the answer whatever is done, and its softmax has no gradient.
+        self.adapting = adapting_of(learned, handles) if len(signature.classes) > 1 else None
+        moved = self.of_texts is not None and any(callable(f.filler) for f in self.of_texts.fillings)
+        self.each = moved or self.adapting is not None
 
     def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the wordings of all classes, and the images."""
@@ -83,7 +88,11 @@ class ClassFeatures(ImagePredictor):
         if not self.each:
             return super().shown(items)
         beside = tuple(text for some in self.wordings for text in some)
-        return [one._replace(texts=beside) for one in images_of(items, self.signature, self.whole)]
+        shown = images_of(items, self.signature, self.whole)
+        return [one._replace(texts=beside, adapting=self.adapting) for one in shown]
+
+    def _passes(self, items: Sequence[Item]) -> int:
+        return sum(map(passes, self.shown(items)))
 
     @property
     def asked(self) -> list[Asked]:

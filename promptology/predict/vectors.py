@@ -49,7 +49,11 @@ class VectorPredictor(OneShot):
         else:
             outputs = [names[j] for j in scores.argmax(axis=1)]
         raw: list[str | None] = [answer_text(output, self.signature) for output in outputs]
-        return Predictions(outputs, [False] * len(items), raw, Cost(passes=len(items)), scores)
+        return Predictions(outputs, [False] * len(items), raw, Cost(passes=self._passes(items)), scores)
+
+    def _passes(self, items: Sequence[Item]) -> int:
+        """Return the passes that the vectors of items take."""
+        return len(items)
 
     def _apply(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which classes apply, shape of the scores."""

@@ -3,6 +3,7 @@
 from promptology.prompts.learned import Demonstrations, Example, Learned, Part, Readout, Text
 from promptology.prompts.memory import Memory, Note
 from promptology.prompts.networks import Network
+from promptology.prompts.procedures import Procedure
 from promptology.prompts.rewriter import Rewriter
 from promptology.prompts.saving import load, save
 from promptology.prompts.sites import AddedTokens, SiteModule, SiteTensors, Weights
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "Note",
     "Part",
+    "Procedure",
     "Readout",
     "Rewriter",
     "SiteModule",

@@ -160,7 +160,8 @@ def fingerprint(text: Asked) -> str:
     """Return a short hash of a text, or of a state or image that is asked for, under its learned parts."""
     if isinstance(text, Shown):
         inside = text.injected.digest if text.injected else ""
-        parts = ["image", inside, text.image.digest, *text.texts]
+        how = ["adapting", text.adapting.digest] if text.adapting else []
+        parts = ["image", inside, text.image.digest, *text.texts, *how]
     elif isinstance(text, State):
         parts = ["state", text.injected.digest if text.injected else "", text.text]
         parts += [str(text.layers)] * bool(text.layers)

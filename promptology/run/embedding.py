@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptology.models.access import Asked, Injected, Shown, State, Vectors
+from promptology.models.access import Adapting, Asked, Injected, Shown, State, Vectors
 from promptology.run.checkpoints import fingerprint, recall
 from promptology.run.cost import ZERO, Cost
 from promptology.run.store import Event
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("promptology")
 CHUNK = 512
 """Texts or images that become durable together: what a kill can lose."""
+ADAPTED = 16
+"""The same of images that something is adapted to, each of which takes as long as many."""
 
 
 def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vectors:
@@ -38,8 +40,9 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
         meter._check_budget(meter._seq, Cost(passes=sum(map(passes, new))), meter._seq in meter._events)
     for kind in sorted({_kind(one) for one in new}):
         alike = [one for one in new if _kind(one) == kind]
-        for at in range(0, len(alike), CHUNK):
-            some = alike[at : at + CHUNK]
+        size = ADAPTED if _adapting(alike[0]) else CHUNK
+        for at in range(0, len(alike), size):
+            some = alike[at : at + size]
             shown = [one for one in some if isinstance(one, Shown)]
             found = (
                 _images(meter, role, model, identity, shown, len(alike))
@@ -53,7 +56,13 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
 
 def passes(one: Asked) -> int:
     """Return how many passes one vector takes: an image beside texts, whose context may depend on it, one for each."""
+    if (adapting := _adapting(one)) and adapting.passes and isinstance(one, Shown):
+        return adapting.passes(len(one.texts))
     return 1 + len(one.texts) if isinstance(one, Shown) else 1
+
+
+def _adapting(one: Asked) -> Adapting | None:
+    return one.adapting if isinstance(one, Shown) else None
 
 
 def _kind(one: Asked) -> tuple[str, ...]:
@@ -64,7 +73,9 @@ def _kind(one: Asked) -> tuple[str, ...]:
     if isinstance(one, str):
         return ("embed",)
     digest = one.injected.digest if one.injected else ""
-    return ("image", digest, *one.texts) if isinstance(one, Shown) else ("state", digest, str(one.layers))
+    if not isinstance(one, Shown):
+        return ("state", digest, str(one.layers))
+    return ("image", digest, one.adapting.digest if one.adapting else "", *one.texts)
 
 
 def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Asked]) -> Vectors:
@@ -99,8 +110,9 @@ def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[A
 
 def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[Shown], total: int) -> Vectors:
     """Return the vectors of images that are all asked for under the same learned parts, beside the same texts."""
-    injected, texts = chunk[0].injected, chunk[0].texts
+    injected, texts, adapting = chunk[0].injected, chunk[0].texts, chunk[0].adapting
     inside = ["image", identity, injected.digest if injected else "", *([list(texts)] if texts else [])]
+    inside += [adapting.digest] if adapting else []
     keys = [meter._keys.hash([*inside, one.image.digest]) for one in chunk]
     if meter.journal is not None:
         meter.journal += [[key.hex(), role, identity, [fingerprint(one)]] for key, one in zip(keys, chunk, strict=True)]
@@ -110,7 +122,9 @@ def _images(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[
     began = time.monotonic()
     if unknown:
         shown = [chunk[n].image for n in unknown]
-        if texts:
+        if adapting and adapting.run:
+            found = adapting.run(model, shown, texts, injected)
+        elif texts:
             found = model.cosines(shown, texts, injected)
         else:
             found = model.image_features(shown, injected) if injected else model.image_features(shown)
@@ -148,6 +162,8 @@ def _bytes(size: int) -> str:
 
 def _light(one: Asked) -> Asked:
     """Return an equal text, state or image that does not keep the tensors of its learned parts in memory."""
+    if (adapting := _adapting(one)) and isinstance(one, Shown):
+        one = one._replace(adapting=Adapting(adapting.digest))
     if not isinstance(one, str) and one.injected:
         return one._replace(injected=Injected(one.injected.digest))
     return one

@@ -23,7 +23,7 @@ from promptology.models.access import (
 )
 from promptology.models.byediting import ByEditing
 from promptology.models.byscore import ByScore
-from promptology.models.opening import model as open_model
+from promptology.models.opening import in_role
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.lengths import Length, length_of
@@ -169,6 +169,11 @@ class Handle:
         self._need("two-tower")
         return self._model.towers()
 
+    def varies(self) -> Any:
+        """Return what makes pictures of a picture; what is asked of it directly is charged by nobody."""
+        self._need("varies")
+        return self._model
+
     def movable(self) -> tuple[str, ...]:
         """Return the names of the weights that may be replaced."""
         self._need("trainable")
@@ -230,5 +235,7 @@ def _request(prompt: Prompt, settings: dict[str, Any]) -> Request:
 def unmetered(model: Any, role: str = "model", defaults: dict[str, Any] | None = None) -> Handle:
     """Return a handle without budget or durable store, for predictions outside a run; takes what `model` takes."""
     return (
-        model if isinstance(model, Handle) else Handle(Meter(memory_store()), role, open_model(model), None, defaults)
+        model
+        if isinstance(model, Handle)
+        else Handle(Meter(memory_store()), role, in_role(model, role), None, defaults)
     )

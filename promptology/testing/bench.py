@@ -21,7 +21,7 @@ from promptology.testing.inside import INSIDE, Counted, counting_inside, uncount
 from promptology.testing.promises import Checked
 from promptology.testing.running import in_child, new_nest, own_home, run_once, summary
 from promptology.testing.serving import Served, served
-from promptology.testing.towers import CountingTowers, uncount_towers
+from promptology.testing.towers import CountingTowers, CountingViews, MadeViews, uncount_towers
 
 WORKERS = 8
 FAST, SLOW = 0.002, 0.03
@@ -83,6 +83,8 @@ class Bench:
                 opened[role] = ChatEndpoint("checked", self.servers[id(model)].url, workers=workers)
             elif self.looked_into(role):
                 opened[role] = (CountingTowers if two_tower(model) else counting_inside)(model, kill_at)
+            elif "varies" in offers(model):
+                opened[role] = CountingViews(model, kill_at)
             else:
                 opened[role] = (CountingScores if self.scored_here(role) else Counting)(model, kill_at)
         return opened
@@ -152,7 +154,7 @@ def models_for(card: Card, given: Mapping[str, Any], tiny: Callable[[str], Any] 
         raise UsageError(f"method {card.slug!r} has no role {', '.join(sorted(unknown))}")
     models = {role: open_model(m) for role, m in given.items()}
     chat = SimulatedChat("tickets")
-    defaults: dict[str, Any] = {"generates": chat, "embeds": HashingEncoder(), "scores": chat}
+    defaults: dict[str, Any] = {"generates": chat, "embeds": HashingEncoder(), "scores": chat, "varies": MadeViews()}
     for role, allowed in card.needs.items():
         if role not in models:
             name = next((a for a in allowed if a in defaults), None)

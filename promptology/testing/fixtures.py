@@ -127,6 +127,12 @@ class Watched:
         found: Vectors = (self.model if "embeds" in offers(self.model) else HashingEncoder()).embed(texts)
         return found
 
+    def vary(self, picture: Any, count: int, seed: int) -> Sequence[Any]:
+        """Return the pictures of the model underneath, else the picture itself."""
+        self.touched.add("varies")
+        made: Sequence[Any] = [picture] * count
+        return self.model.vary(picture, count, seed) if "varies" in offers(self.model) else made
+
     def score(self, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return the log-probabilities of the model underneath, else made-up ones."""
         self.touched.add("scores")

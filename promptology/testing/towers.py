@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from promptology.data.items import Item, Signature
 from promptology.data.loaders import load_task
 from promptology.data.task import Task
@@ -124,6 +126,29 @@ class CountingTowers(Counted):
 
         towers.texts, towers.images = of_texts, of_images
         return towers
+
+
+class MadeViews:
+    """Pictures of a picture without a generator: the picture in other colours, drawn by a seed."""
+
+    name = identity = "made-views"
+    local = simulated = True
+
+    def vary(self, picture: Any, count: int, seed: int) -> list[Any]:
+        """Return `count` pictures of the size of the given one."""
+        from PIL.Image import fromarray
+
+        rng, values = np.random.default_rng(seed), np.asarray(picture).astype(np.float32)
+        gains = rng.uniform(0.5, 1.5, (count, 3))
+        return [fromarray(np.clip(values * gain, 0, 255).astype(np.uint8)) for gain in gains]
+
+
+class CountingViews(Counted):
+    """What makes pictures, each of which counts as a pass."""
+
+    def vary(self, picture: Any, count: int, seed: int) -> Sequence[Any]:
+        """Return the pictures of the model underneath."""
+        return self._answer(count, lambda: self.model.vary(picture, count, seed))
 
 
 class WatchedTowers(Watched):

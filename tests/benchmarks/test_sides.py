@@ -14,7 +14,7 @@ from benchmarks.b15_start import PEERS as STARTED
 from benchmarks.common import Session, run_side
 from benchmarks.environments import PEERS, BenchError
 from benchmarks.soft import shapes
-from benchmarks.towers import predicted
+from benchmarks.towers import predicted, tuned
 
 needs_torch = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 SIZES = {"tokens": 3, "text": 6, "labels": 2, "batch": 2, "scale": 0.02, "rank": 2}
@@ -88,6 +88,18 @@ def test_our_steps_of_clip_equal_the_authors():
     assert predicted({**base, "kind": "coop", "views": "cached"}) > predicted(
         {**base, "kind": "coop", "views": "fresh"}
     )
+
+
+@needs_torch
+def test_an_image_that_is_adapted_to_has_the_authors_cosines():
+    shape = {"text": (16, 2, 2), "vision": (24, 3, 2), "px": 16, "patch": 8, "positions": 20, "vocab": 40}
+    base = {"shape": shape, "kind": "tpt", "classes": 4, "batch": 20, "length": 2}
+    cases = {str(steps): {**base, "steps": steps} for steps in (0, 1, 3)}
+    found = {side: run_side(side, "towers.answers", {"cases": cases})["cosines"] for side in ("bare", "ours")}
+    for name in cases:
+        Session("B24").near(name, {side: one[name] for side, one in found.items()}, 1e-5)
+    moved = [abs(a - b) for a, b in zip(found["ours"]["0"], found["ours"]["1"], strict=True)]
+    assert max(moved) > 1e-3 and tuned(cases["1"]) < tuned(cases["3"]) < 20 / 5
 
 
 @needs_torch

@@ -13,8 +13,11 @@ from promptology.data.loaders import load_task
 
 pytest.importorskip("torch")
 from safetensors import safe_open
+from whitebox import run_of
 
+import promptology as pt
 from promptology.cli.app import run
+from promptology.methods.registry import create
 
 TOY = ("--model", "zoo:toy-clip")
 
@@ -71,6 +74,42 @@ def test_a_first_minute(cli, images, home, tmp_path):
     table.write_text("file,n\n" + "".join(f"{row['image']},1\n" for row in rows[:3]))
     done = cli("apply", "prompt", "--input", "t.csv", "--image", "file", *TOY, "--json")
     assert [r["prediction"] for r in json.loads(done.stdout)["predictions"]] == [r["prediction"] for r in rows[:3]]
+
+
+def test_a_prompt_that_adapts_to_each_image(cli, images, tmp_path):
+    (tmp_path / "shades.py").write_text(
+        "import numpy as np\n"
+        "def darker(picture, count, seed):\n"
+        "    rng = np.random.default_rng(seed)\n"
+        "    return [picture.point(lambda v, a=rng.uniform(0.5, 1): int(v * a)) for _ in range(count)]\n"
+        "def nothing(picture):\n"
+        "    pass\n"
+    )
+    shared = ("--task", str(images), *TOY, "--budget", "60000passes")
+    few = ("--set", "crops=2", "--set", "generated=3", "--set", "steps=1")
+    done = cli("fit", *shared, "--method", "difftpt", *few, "--views", "shades:darker", "--out", "p")
+    assert done.returncode == 0, done.stderr
+    some = sorted(map(str, images.glob("*/*.png")))[:2]
+    learned = create("difftpt", {"crops": 2, "generated": 3}).fit(
+        run_of(load_task(str(images)), pt.model("zoo:toy-clip"))
+    )
+    learned.save(tmp_path / "q")
+    views = ("--views", "shades:darker")
+    done = cli("apply", "q", *some, *TOY, *views, "--json")
+    assert done.returncode == 0, done.stderr
+    doc = json.loads(done.stdout)
+    assert doc["cost"]["passes"] == 2 * (1 + 2 + 2 * 3 + (4 * 3 + 1) * 16)
+    alone = cli("apply", "q", some[1], *TOY, *views, "--json")
+    assert json.loads(alone.stdout)["predictions"] == doc["predictions"][1:]
+    done = cli("evaluate", "q", "--task", str(images), *TOY, *views, "--budget", "300passes", "--json")
+    assert done.returncode in (0, 2) and "Traceback" not in done.stderr
+    for given, words in (
+        ((), "role 'views' that makes pictures of a picture"),
+        (("--views", "shades:nothing"), "nothing returned nothing and 3 are used"),
+        (("--views", "shades:absent"), "has no function 'absent'"),
+    ):
+        done = cli("apply", "q", *some, *TOY, *given)
+        assert done.returncode == 2 and words in done.stderr.splitlines()[-1], done.stderr
 
 
 @pytest.mark.parametrize(

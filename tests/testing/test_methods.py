@@ -37,6 +37,8 @@ SHORT = {
         **{"imitation_epochs": 1, "imitation_rate": 1e-2, "batch": 4, "iterations": 2, "texts": 4},
         **{"epochs": 1, "rate": 1e-3, "samples": 1, "max_tokens": 3, "temperature": 0.7},
     },
+    "tpt": {"views": 6, "confident": 0.5},
+    "difftpt": {"crops": 3, "generated": 4, "steps": 2},
 }
 OURS = [slug for slug, card in catalogue().items() if card.cls.__module__.startswith("promptology.")]
 PROMISES = ["settings", "access", "same result", "budget", "plan", "resume", "artifact"]

@@ -5,6 +5,7 @@ import torch
 import transformers
 
 RATE = 1e-2
+TUNED = 5e-3  # at test time
 START, FULL_STOP, END = 1, 4, 3  # an end of 2 would be read as the highest token, as in old folders
 FIRST = 10  # smaller tokens are left to the special ones
 SCALE = 100.0
@@ -92,4 +93,22 @@ def steps(spec, stopwatch, prepare):
         with stopwatch.running():
             tiny.train(loss, parameters, batches[spec["warm"] :], RATE)
         found[name] = 1000 * (stopwatch.cpu - before) / case["steps"]
+    return {"ms": found}
+
+
+def answers(spec, prepare):
+    """Return the cosines of the image of every case with its classes, after it was adapted to."""
+    return {"cosines": {name: prepare(case)().tolist() for name, case in spec["cases"].items()}}
+
+
+def images(spec, stopwatch, prepare):
+    """Return processor milliseconds of one image of every case, warmed up on few classes."""
+    found = {}
+    for name, case in spec["cases"].items():
+        prepare({**case, "classes": 4})()
+        adapt = prepare(case)
+        before = stopwatch.cpu
+        with stopwatch.running():
+            adapt()
+        found[name] = 1000 * (stopwatch.cpu - before)
     return {"ms": found}

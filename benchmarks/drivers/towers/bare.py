@@ -15,6 +15,41 @@ def steps(spec, stopwatch):
     return two_towers.steps(spec, stopwatch, prepare)
 
 
+def answers(spec, stopwatch):
+    """Return what an image's cosines are after it was adapted to."""
+    return two_towers.answers(spec, adapting)
+
+
+def images(spec, stopwatch):
+    """Return the time of an image that is adapted to."""
+    return two_towers.images(spec, stopwatch, adapting)
+
+
+def adapting(case):
+    """Return what tunes the context on the views of an image (TPT), and gives its cosines."""
+    model, start = two_towers.model_of(case["shape"]), two_towers.parameters_of(case)[0][0]
+    texts, pixels = Texts(model, case), two_towers.images_of(case)
+
+    def adapt():
+        context = start.detach().clone().requires_grad_()
+        optimizer = torch.optim.AdamW([context], lr=two_towers.TUNED, weight_decay=0.01)
+        with torch.no_grad():
+            seen = image_features(model, pixels)
+        kept = None
+        for _ in range(case["steps"]):
+            logs = (two_towers.SCALE * seen @ texts(context).T).log_softmax(dim=-1)
+            if kept is None:
+                kept = (-(logs.exp() * logs).sum(dim=-1)).detach().argsort(stable=True)[: len(logs) // 10]
+            mean = logs[kept].logsumexp(dim=0) - torch.tensor(float(len(kept))).log()
+            optimizer.zero_grad()
+            (-(mean.exp() * mean).sum()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            return (seen[:1] @ texts(context).T)[0]
+
+    return adapt
+
+
 def prepare(case):
     """Return the loss of a batch, and the parameters."""
     model, (vectors, more) = two_towers.model_of(case["shape"]), two_towers.parameters_of(case)

@@ -5,6 +5,7 @@ import two_towers
 from torch.nn.functional import cross_entropy, linear
 
 from promptology.injection.towers import PromptedTowers, Prompts, TextRows
+from promptology.predict.view_tuning import ViewTuning
 
 
 def losses(spec, stopwatch):
@@ -15,6 +16,32 @@ def losses(spec, stopwatch):
 def steps(spec, stopwatch):
     """Return the time of a step."""
     return two_towers.steps(spec, stopwatch, prepare)
+
+
+def answers(spec, stopwatch):
+    """Return what an image's cosines are after it was adapted to."""
+    return two_towers.answers(spec, adapting)
+
+
+def images(spec, stopwatch):
+    """Return the time of an image that is adapted to."""
+    return two_towers.images(spec, stopwatch, adapting)
+
+
+def adapting(case):
+    """Return what tunes the context on the views of an image, as the procedure does it, and gives its cosines."""
+    towers, start = PromptedTowers(two_towers.model_of(case["shape"]), 1, 0), two_towers.parameters_of(case)[0][0]
+    towers.scale, towers.bias = two_towers.SCALE, 0.0
+    ids, pixels = two_towers.rows_of(case), two_towers.images_of(case)
+    rows = TextRows(ids, [list(range(1, 1 + case["length"]))] * len(ids))
+    tuning = ViewTuning(crops=case["batch"] - 1, steps=case["steps"], rate=two_towers.TUNED)
+
+    def adapt():
+        with torch.no_grad():
+            seen = towers.images(pixels)
+        return tuning.adapted(towers, rows, Prompts(start), seen, "")
+
+    return adapt
 
 
 def prepare(case):
