@@ -43,7 +43,7 @@ def lines(plot: Mapping[str, Any]) -> str:
         f'<g font-family="sans-serif" font-size="13" fill="{TEXT}">',
         _text(LEFT, 22, plot["title"], "start"),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, plot["x"], "middle"),
-        _text(8, TOP - 2, plot["y"], "start"),
+        _text(LEFT - 8, 22, plot["y"], "end"),
         *(_rule(LEFT, down(p), WIDTH - RIGHT, down(p)) + _text(LEFT - 8, down(p) + 4, f"{p:,}", "end") for p in powers),
         *(_rule(across(x), TOP, across(x), HEIGHT - BOTTOM) for x in xs),
         *(_text(across(x), HEIGHT - BOTTOM + 18, f"{x:,}", "middle") for x in xs),
