@@ -156,8 +156,7 @@ def build(data: Path, where: Path, say: Callable[[str], None]) -> Path:
 def key(recipe: GarmentClip, data: Path) -> str:
     """Return a short hash of all that the model depends on: settings, source and data."""
     digest = hashlib.blake2b(json.dumps(settings(recipe), sort_keys=True).encode(), digest_size=6)
-    for file in (garments.__file__, __file__, training.__file__, toy_clip.__file__):
-        digest.update(Path(str(file)).read_bytes())
-    for file in sorted(data.glob("*.parquet")):
+    sources = [Path(str(one)) for one in (garments.__file__, __file__, training.__file__, toy_clip.__file__)]
+    for file in [*sources, *sorted(data.glob("*.parquet"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()

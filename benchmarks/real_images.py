@@ -9,15 +9,18 @@ pre-training never drew, the other half of the pairs of colours and garments, is
 values and batches of its own, the same for all methods.
 
 What was looked at before: zero-shot accuracy on validation pictures, of two designs. The first (15 to 22 of 32 px for a
-silhouette, 128 wide, 4 layers, 200 steps without easy pictures) told colours but no garments; the second is this one.
-No method had learned anything by then. Methods have their papers' settings, MaPLe with no more depth than the towers
-have, and take the rate that is best on validation pictures of the base classes, as in the claims about these methods.
+silhouette, 128 wide, 4 layers, 200 steps without easy pictures) told colours but no garments: 20 % of base classes and
+of new ones, of which chance is 5 %. The second, which is this one, came to 65 % and 63 %; it tells all colours, so what
+is left to learn are garments. No method had learned anything by then. Methods have their papers' settings, MaPLe with
+no more depth than the towers have, and take the rate that is best on validation pictures of the base classes, as in the
+claims about these methods.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import sys
@@ -30,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import garments
 from benchmarks.common import Session
 from benchmarks.environments import BENCH, BenchError
 from benchmarks.garments import Pixels, pictures, silhouettes, split
@@ -76,13 +80,14 @@ class Bench:
         self.folder, self.shapes, self.model = folder, shapes, opened(folder)
         self.depth = min(DEPTH, *(self.model.towers().sites.layers[stack] for stack in ("text", "vision")))
 
-    def measured(self, method: str, seed: int, test: str = "test", **settings: float) -> Sat:
+    def measured(self, method: str, seed: int, rate: float | None, test: str = "test") -> Sat:
         """Return what a method makes of the task of a seed; `test`: the silhouettes that are tested on."""
+        settings: dict[str, float] = {} if rate is None else {"rate": rate}
         settings |= {"depth": self.depth} if method == "maple" else {}
         told = [source(), weights(self.folder), method, seed, test, settings, SHOTS, EACH]
         digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=10)
-        for file in ("garments.py", "real_images.py"):
-            digest.update(Path(__file__).with_name(file).read_bytes())
+        for part in (garments, task_of, sat):
+            digest.update(inspect.getsource(part).encode())
         kept = BENCH / "real_images" / f"{digest.hexdigest()}.json"
         if not kept.is_file():
             found = sat(self.model, task_of(self.shapes, seed, test), method, settings, seed)
@@ -95,7 +100,7 @@ class Bench:
     def chosen(self, method: str) -> dict[float, float]:
         """Return by rate the mean accuracy on validation pictures of the base classes."""
         return {
-            rate: float(np.mean([self.measured(method, seed, "validation", rate=rate).base for seed in CHOICE]))
+            rate: float(np.mean([self.measured(method, seed, rate, "validation").base for seed in CHOICE]))
             for rate in RATES
         }
 
@@ -116,8 +121,7 @@ def run(session: Session, clip: str = "") -> None:
             shown = ", ".join(f"{rate:g}: {value:.3f}" for rate, value in by_rate.items())
             session.notes.append(f"{method}: base accuracy on validation pictures by rate {shown}")
             session.say(session.notes[-1])
-        given = {"rate": rates[method]} if method in rates else {}
-        found[method] = [bench.measured(method, seed, **given) for seed in seeds]
+        found[method] = [bench.measured(method, seed, rates.get(method)) for seed in seeds]
         session.say(" | ".join(row(method, found[method], rates)))
     session.table(f"{len(seeds)} seeds, {SHOTS} shots", HEAD, [row(name, some, rates) for name, some in found.items()])
     session.runs |= {name: [one._asdict() for one in some] for name, some in found.items()}
