@@ -37,7 +37,8 @@ WORDINGS = (
 class GarmentClip(ToyClip):
     """Contrastive training on coloured garments; captions that are true of an image by chance are no negatives of it.
 
-    A caption leaves out the colour with `partly`, the garment with as much again.
+    `folder`: that of the silhouettes. Over the first `easy` of the steps garments become smaller and leave the middle.
+    `partly`: share of the captions that leave out the colour, and of those that leave out the garment.
     """
 
     name = "garment-clip"
@@ -54,7 +55,7 @@ class GarmentClip(ToyClip):
     joint: int = 64
     partly: float = 0.1
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def processors(self) -> list[Any]:
@@ -65,7 +66,6 @@ class GarmentClip(ToyClip):
 
     def batch(self, rng: np.random.Generator, stage: int) -> Batch:
         """Return `pixels` uint8 (n, 32, 32, 3), `ids` int64 (n, length) and `true` bool (n images, n captions)."""
-        assert self._folder is not None
         shapes, colours = pretraining(self._folder), list(COLOURS)
         known = garments.split()["pretraining"]
         pairs = [known[k] for k in rng.integers(len(known), size=self.size)]

@@ -261,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         real_data(DATA)
         # Only the whole is for the table.
         session = Session(NAME, options.seeds, bool(options.clip) or options.seeds < SEEDS)
-        command = "python -m benchmarks.real_images"
+        command = "python -m benchmarks.real_images" + (f" --clip {options.clip}" if options.clip else "")
+        command += f" --seeds {options.seeds}" if options.seeds != SEEDS else ""
         record = recorded(session, TITLE, (), lambda s: run(s, options.clip), command, 0.0)
     except Skipped as why:
         print(f"skipped: {why}", file=sys.stderr)
