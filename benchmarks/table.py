@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ def write(page: Path = PAGE) -> Path:
 
 def text_of(found: Mapping[str, Record], now: str) -> str:
     """Return the page for the records that count, by benchmark; `now` is the hash of today's source."""
-    ordered = sorted(found.values(), key=lambda r: int(r["benchmark"][1:]))
+    ordered = sorted(found.values(), key=lambda r: place(r["benchmark"]))
     parts = [INTRODUCTION, summary(ordered), *(section(record, now) for record in ordered)]
     return "\n\n".join(parts) + "\n"
+
+
+def place(name: str) -> tuple[float, str]:
+    """Return what benchmarks are ordered by: their numbers, and then, of those without, their names."""
+    return (float(name[1:]), "") if name[1:].isdecimal() else (math.inf, name)
 
 
 def summary(found: list[Record]) -> str:
