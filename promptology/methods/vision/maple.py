@@ -37,6 +37,8 @@ class MaPLe:
     """b: vectors of a prompt in each tower (code)."""
     depth: int = 9
     """J: layers that have prompts of their own, from the first on; the paper's are 9, and 3 for other data sets."""
+    copies: bool = True
+    """Whether all maps but the first start as copies of one, and then learn apart (code)."""
     phrase: str = "a photo of a"
     """Words that the first prompt starts from; what is left of them stays behind it; empty: at random."""
     rate: float = 0.0035
@@ -79,7 +81,7 @@ class MaPLe:
         P_0, behind = start_context(run, towers, self.length, self.phrase)
         deep = [normal(run, f"prompt {k}", towers, self.length, towers.text_width) for k in range(1, self.depth)]
         P = [P_0, *deep]
-        F = linear_maps(run, towers, self.depth)
+        F = linear_maps(run, towers, self.depth, copies=self.copies)
         goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self)
 
         def prompts() -> Prompts:

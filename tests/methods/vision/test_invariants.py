@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 from promptology.errors import ArtifactError, UsageError
 from promptology.injection.towers import Prompts
 from promptology.methods.registry import create
+from promptology.methods.vision.cocoop import SQUEEZE
 from promptology.methods.vision.coop import CoOp
 from promptology.prompts.learned import Learned
 from promptology.prompts.sites import SiteModule, SiteTensors
@@ -19,6 +20,12 @@ from promptology.training.deep_prompts import deep_parts, linear_maps
 from promptology.training.image_classes import ImageClasses, normal
 
 PHRASE = "a dog for the"  # as many tokens of the tiny tokenizer as words, but for the first
+
+
+class Wide:
+    """The widths of ViT-B/16."""
+
+    text_width, image_width, device = 512, 768, "cpu"
 
 
 def zero_shot(kind, wording):
@@ -114,6 +121,11 @@ def test_gradients_of_maple_are_those_of_ivlp_and_those_of_images_through_the_ma
     for k in range(depth):
         through = apart[depth + k] @ maps[k][0]
         assert torch.allclose(coupled[k], apart[k] + through, atol=1e-6) and float(through.detach().abs().max()) > 1e-5
+    # Without the gradient through images and with maps that stay, it is deep language prompting beside fixed tokens.
+    cut = loss([linear(p, w, a).detach() for p, (w, a) in zip(texts, maps, strict=True)])
+    every = torch.autograd.grad(cut, [*texts, *(one for pair in maps for one in pair)], allow_unused=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(every[:depth], apart[:depth], strict=True))
+    assert not any(one is not None for one in every[depth:])
 
 
 @pytest.mark.parametrize("kind", pictured.KINDS)
@@ -144,13 +156,31 @@ def test_folding_the_maps_away_changes_no_bit(kind):
     assert np.allclose(found, logits, atol=1e-4)
 
 
-def test_maps_have_the_papers_size_and_start_as_its_code_starts_them():
-    class Wide:
-        text_width, image_width, device = 512, 768, "cpu"
+@pytest.mark.parametrize(("depth", "count"), [(9, 3_555_072), (3, 1_185_024)])
+def test_maple_trains_as_many_numbers_as_the_papers(depth, count):
+    maps = linear_maps(whitebox.run_of(pictured.task(), pictured.model("clip")), Wide, depth)
+    assert depth * 2 * 512 + sum(one.numel() for pair in maps for one in pair) == count
 
+
+def test_cocoop_trains_as_many_numbers_as_the_papers():
+    learned = pictured.fitted("clip", "cocoop", epochs=0.0, phrase="")
+    (net,) = [p for p in learned.parts if isinstance(p, SiteModule)]
+    (context,) = [p for p in learned.parts if isinstance(p, SiteTensors)]
+    d, width = pictured.model("clip").towers().dimension, pictured.model("clip").towers().text_width
+    inner = d // SQUEEZE
+    assert {name: value.shape for name, value in net.arrays.items()} == {
+        "down": (inner, d),
+        "down_bias": (inner,),
+        "up": (width, inner),
+        "up_bias": (width,),
+    } and context.values.shape == (4, width)
+    d = width = 512  # ViT-B/16
+    assert 4 * width + (d * 32 + 32) + (32 * width + width) == 35_360 and d // SQUEEZE == 32
+
+
+def test_maps_start_as_the_papers_code_starts_them():
     run = whitebox.run_of(pictured.task(), pictured.model("clip"))
     maps = linear_maps(run, Wide, 9)
-    assert 9 * 2 * 512 + sum(one.numel() for pair in maps for one in pair) == 3_555_072
     bound = 1 / np.sqrt(512)
     for pair in maps:
         for one in pair:
