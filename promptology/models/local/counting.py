@@ -33,11 +33,6 @@ class Counter:
             return list(self._loaded(clean(text), add_special_tokens=False, verbose=False)["input_ids"])
         return None
 
-    def count(self, text: str) -> int | None:
-        """Return how many tokens a text has without special ones; None where they are unknown."""
-        found = self.tokens(text)
-        return None if found is None else len(found)
-
 
 def stated_limit(folder: Path, asked: int = 0) -> int | None:
     """Return the longest input in tokens that a folder's files, or the user, state; None where nobody does."""
