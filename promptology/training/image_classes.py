@@ -221,6 +221,8 @@ def train_classes(
     size, per_epoch, steps = _sizes(course, len(goal.items))
     if not steps:
         return make()
+    if steps <= per_epoch and course.rate > FIRST:
+        goal.run.warn(f"epochs is {course.epochs:g}: all steps are of the first epoch, at its rate of {FIRST:g}")
     if seen and not course.fresh:
         goal.seen([0])  # before the first step, so that its cost is known
     validation = [i for i in goal.run.task.validation if i.labelled] if course.checks else []

@@ -293,6 +293,14 @@ def test_what_is_planned_is_what_is_charged(slug, seen):
         assert run.meter.charged.passes == method.plan(run.task).passes
 
 
+def test_a_course_of_one_epoch_says_that_it_hardly_moves():
+    for epochs, said in ((1.0, True), (2.0, False)):
+        run = whitebox.run_of(pictured.task(), pictured.model("clip"))
+        create("coop", {"epochs": epochs, "phrase": ""}).fit(run)
+        notes = [note for note in run.warnings if "all steps are of the first epoch" in note]
+        assert bool(notes) is said
+
+
 def test_a_class_name_that_does_not_fit_behind_the_context_is_refused():
     names = ("dog", "a very long name of a small river in the garden", "cat")
     with pytest.raises(
