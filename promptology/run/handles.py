@@ -80,6 +80,11 @@ class Handle:
         count: Callable[[str], int | None] | None = getattr(self._model, "count_tokens", None)
         return None if count is None else count(text)
 
+    def tokens(self, text: str) -> list[int] | None:
+        """Return the tokens of a text, without those that open and close it; None where they are unknown."""
+        given: Callable[[str], list[int] | None] | None = getattr(self._model, "tokens", None)
+        return None if given is None else given(text)
+
     def length(self, learned: Learned) -> Length:
         """Return the length of a prompt in tokens of this model; see `run.lengths.length_of`."""
         return length_of(learned, self._model)

@@ -51,7 +51,7 @@ def test_the_papers_settings_are_the_defaults():
     def options(slug):
         return create(slug).fit(run_of()).part(Procedure).options
 
-    both = {"rate": 0.005, "decay": 0.01, "flip": 0.5}
+    both = {"rate": 0.005, "decay": 0.01, "flip": 0.5, "augmix": False}
     assert options("tpt") == {**both, "crops": 63, "confident": 0.1, "steps": 1, "seed": options("tpt")["seed"]}
     wanted = {**both, "crops": 64, "generated": 63, "faithful": 0.8, "similarity": "image", "confident": 0.3}
     assert options("difftpt") == {**wanted, "steps": 4, "seed": options("tpt")["seed"]}
