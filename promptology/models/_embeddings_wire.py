@@ -66,7 +66,8 @@ def read_reply(reply: bytes, request: Request, attempt: int) -> Answer:
         raise ValueError("malformed reply (vectors of different lengths, or not of numbers)") from None
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise ValueError("malformed reply (a vector is no list of numbers)")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(norms) & (norms > 0)).all():
         raise ValueError("malformed reply (a vector holds a number that is not finite, or only zeros)")
     text = base64.b64encode((vectors / norms).astype("<f4").tobytes()).decode()
