@@ -60,7 +60,9 @@ def plan(
     if learning and at_once:  # the passes of a plan are texts, which a server embeds several at a time
         learning = learning._replace(passes=0).plus(_together(one, learning.passes, at_once))
     again = run_settings.noise_floor if one.calls and not at_once else 0
-    evidence = _together(one, _pairs(one, at_once) * sum(counts.values()) + min(again, counts["test"]), at_once)
+    pairs, wordings = _pairs(one, at_once), 2 * len(task.signature.classes) if at_once else 0
+    evidence = _together(one, pairs * counts["validation"] + wordings, at_once)
+    evidence = evidence.plus(_together(one, pairs * counts["test"] + min(again, counts["test"]), at_once))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
     share = _affordable(learning, task, run_settings.budget, again)
     return {

@@ -7,7 +7,8 @@ import json
 
 import pytest
 from aiohttp import web
-from rough_server import RoughServer
+from paging import Visitor, paged
+from rough_server import RoughServer, error
 
 from promptology.cli.app import run
 from promptology.feedback.people import StyleWorld
@@ -129,13 +130,29 @@ def test_a_memory_asks_it_as_the_encoder(asked, document, server, tmp_path):
     assert code == 0 and "some notes" in out.casefold(), errors
 
 
+def test_the_page_asks_it_for_contexts(server, tmp_path, home):
+    pytest.importorskip("fastapi", reason="the page needs the extra web")
+    with paged(tmp_path, "--encoder", f"embeddings:m@{server.url}") as page:
+        visitor = Visitor(page)
+        for n, notes in enumerate(("parcel late", "parcel lost")):
+            _, headers, _ = visitor.post("/rounds", **{"id": f"0123456789a{n}", "field-text": notes})
+            visitor.settle(headers["location"])
+            visitor.get(headers["location"])
+            visitor.post(headers["location"], do="done", text=visitor.text.lower(), version=visitor.version)
+            visitor.settle(headers["location"])
+    sent = [text for body in server.bodies for text in json.loads(body)["input"]]
+    assert any("late" in text for text in sent) and any("lost" in text for text in sent)
+    assert len(json.loads((tmp_path / "session.json").read_text())["rounds"]) == 2
+
+
 def test_plans_and_advice_ask_nothing(asked, document, task):
     model = ("--model", "embeddings:m@http://127.0.0.1:9")
     fit = ("fit", "--task", "tickets", *model, "--method", "knn-demos", "--dry-run", "--budget")
     (plan,) = document(*fit, "300calls")["plans"]
     assert plan["learning"]["passes"] == 0 and 0 < plan["learning"]["calls"] < 20 and plan["affordable"] == 1.0
-    # 192 validation and 448 test items, 32 a call; start and found read the same vectors.
-    assert plan["evidence_at_most"]["calls"] == 20 and plan["evidence_items"] == {"validation": 192, "test": 448}
+    # 192 validation and 448 test items, 32 a call; start and found read the same vectors, each of its own wordings of
+    # eight classes: seven calls and fourteen.
+    assert plan["evidence_at_most"]["calls"] == 21 and plan["evidence_items"] == {"validation": 192, "test": 448}
     (few,) = document(*fit, "20calls")["plans"]
     assert 0 < few["evidence_items"]["test"] < 448
     code, out, errors = asked("advise", *task, *model, "--budget", "300calls")
@@ -157,12 +174,8 @@ def test_mistakes_are_one_line(asked, server, task):
 
 
 def test_a_fault_in_a_run_is_one_line_and_the_run_goes_on_later(asked, document, server, task):
-    async def longer(server, request, doc):
-        fault = {"error": {"message": "This model's maximum context length is 5 tokens"}}
-        return web.json_response(fault, status=400)
-
     evaluate = ("evaluate", *task, "--budget", "9calls", "--model", f"embeddings:m@{server.url}")
-    server.handler = longer
+    server.handler = error(400, "This model's maximum context length is 5 tokens")
     code, _, errors = asked(*evaluate)
     assert code == 2 and len(errors) == 1 and "a text is too long for m, shorten it (HTTP 400: " in errors[0]
     server.handler = simulated
