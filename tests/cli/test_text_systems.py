@@ -91,3 +91,13 @@ def test_a_file_without_labels_is_what_list_learns_from(cli, folder):
     missing = cli("fit", *SHARED, "--unlabeled", "no.csv", *asked, cwd=folder)
     assert missing.returncode == 2
     assert "unlabeled file no.csv does not exist" in missing.stderr
+
+
+def test_class_names_that_no_mask_can_take_are_told_before_anything_is_learned(cli, folder):
+    tiny.tiny_bert(folder / "model")
+    asked = ("--model", "hf:model", "--method", "cloze-tuning", "--set", "words=the,my,is,of", "--set", "steps=3")
+    done = cli("fit", *SHARED, *asked, *BUDGET, cwd=folder)
+    assert done.returncode == 2
+    assert "the label word" in done.stderr
+    assert "read the model by --readout nearest-label" in done.stderr
+    assert "training" not in done.stderr
