@@ -49,9 +49,9 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
-            'masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), "zoo:NAME" (`promptology zoo list`), '
-            '"simulated:WORLD", "module:function" or a plug-in\'s.',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "embeddings:NAME@URL" (vectors of '
+            'texts), "hf:FOLDER_OR_ID" (causal, masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), '
+            '"zoo:NAME" (`promptology zoo list`), "simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,16 +105,30 @@ def affordable(
     """
     if not meter.budget.limits:
         return len(items)
+    if any(p.handle.called for p in predictors):
+        # Vectors that are asked for together take fewer calls than each by itself.
+        def over(n: int) -> bool:
+            return not _covered(meter, predictors, [items[: n + 1]], judge)
+
+        return bisect_left(range(len(items)), True, key=over)
+    return _covered(meter, predictors, [[item] for item in items], judge)
+
+
+def _covered(
+    meter: Meter, predictors: Sequence[Predictor], parts: Sequence[Sequence[Item]], judge: Referee | None
+) -> int:
+    """Return how many of the first parts fit into what is left, each asked about by itself."""
     total = ZERO
     known: dict[int, set[Any]] = {id(p.handle): set() for p in predictors}
-    for n, item in enumerate(items):
+    for n, some in enumerate(parts):
         for p in predictors:
-            total = total.plus(p.most([item], known[id(p.handle)]))
+            total = total.plus(p.most(some, known[id(p.handle)]))
         if judge:
-            total = total.plus(judge.worst(predictors, item))
+            for item in some:
+                total = total.plus(judge.worst(predictors, item))
         if not meter.covers(total.scaled(meter.tries)):
             return n
-    return len(items)
+    return len(parts)
 
 
 @contextmanager
