@@ -38,7 +38,7 @@ COURSE = {"epochs": 2.0, "batch": 5, "rate": 0.05}
 METHODS = {
     "zero-shot": {},
     "linear-probe": {"decay": 0.1},
-    "coop": COURSE,
+    "coop": {**COURSE, "own": True, "fresh": True},
     "cocoop": COURSE,
     "ivlp": {**COURSE, "depth": 2},
     "maple": {**COURSE, "depth": 2},

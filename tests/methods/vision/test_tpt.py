@@ -74,6 +74,8 @@ def test_what_coop_and_cocoop_learned_is_a_start():
     for slug, settings in (
         ("coop", {"epochs": 2.0, "rate": 0.1}),
         ("coop", {"epochs": 1.0, "own": True}),
+        ("coop", {"epochs": 2.0, "rate": 0.1, "position": "front", "phrase": ""}),
+        ("coop", {"epochs": 2.0, "rate": 0.1, "position": "middle", "phrase": ""}),
         ("cocoop", {"epochs": 0.0}),
     ):
         source = pictured.fitted("clip", slug, **settings)
