@@ -23,6 +23,8 @@ AUTO = "auto"
 """In the place of label words: they are found on the training items."""
 KINDS = ("masked", "causal")
 """Kinds of models that fill a gap."""
+OUTPUTS = ("class",)
+"""Outputs of a task that a gap can say."""
 MASK, INPUT = "{mask}", "input"
 AGGREGATES = ("mean", "words")
 """How the words of a class become its score: the mean of their logits (PET), or of their log-probabilities after a

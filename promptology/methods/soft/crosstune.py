@@ -54,6 +54,7 @@ Pairs = list[tuple[str, str]]
     paper="arXiv:2403.12468",
     needs={"model": Embeds | Differentiable},
     optional={"optimizer": Generates, "teacher": Embeds | Differentiable},
+    outputs=("class",),
 )
 @dataclass(frozen=True)
 class CrossTune:

@@ -27,7 +27,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import AUTO, KINDS, TOPIC, label_words
+from promptology.prompts.cloze import AUTO, KINDS, OUTPUTS, TOPIC, label_words
 from promptology.prompts.learned import Learned, Part
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -44,6 +44,7 @@ TUNED = ("adapters", "full", "none")
     paper="arXiv:2001.07676",
     needs={"model": Trainable},
     kinds=KINDS,
+    outputs=OUTPUTS,
 )
 @dataclass(frozen=True)
 class ClozeTuning:
