@@ -66,7 +66,7 @@ class ClozeObjective(Objective):
         what = f"falls into {len(ids)} tokens ({tokens})" if len(ids) > 1 else "is not in its vocabulary"
         raise UsageError(
             f"{body.name}: the label word {word!r} {what}; a gap takes one token: give each class a word of one token "
-            "(--set words=...)"
+            "(--set words=...), or have them found (--set words=auto)"
         )
 
     def _messages(self, item: Item) -> tuple[tuple[str, str], ...]:
