@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from promptology.methods.weights.full_tuning import FullTuning
     from promptology.methods.weights.list import LiST
     from promptology.methods.weights.lora import LoRA
+    from promptology.methods.weights.pet import PET
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
     from promptology.prompts.learned import Learned
@@ -123,6 +124,7 @@ _HOME = {
     "promptology.methods.weights.full_tuning": ("FullTuning",),
     "promptology.methods.weights.list": ("LiST",),
     "promptology.methods.weights.lora": ("LoRA",),
+    "promptology.methods.weights.pet": ("PET",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
     "promptology.prompts.learned": ("Learned",),
@@ -137,6 +139,7 @@ __all__ = [
     "IVLP",
     "MIPRO",
     "OPRO",
+    "PET",
     "PTEC",
     "SPO",
     "TPT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -75,6 +76,13 @@ class ClozeObjective(Objective):
     def clozes(self, items: Sequence[Item]) -> list[list[int]]:
         """Return the tokens of items as clozes."""
         return [self.body.encode(self._messages(item)) for item in items]
+
+    def grown(self, rows: Sequence[list[int]], classes: Sequence[int]) -> ClozeObjective:
+        """Return the objective with further texts, as tokens, and the classes that they are taken to be."""
+        other = copy.copy(self)
+        other.rows = [*self.rows, *rows]
+        other.gold = torch.cat([self.gold, torch.tensor(list(classes), dtype=torch.long, device=self.body.device)])
+        return other
 
     def slot_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Return the model's logits at the gap, float32 (rows, vocabulary), under whatever is attached."""

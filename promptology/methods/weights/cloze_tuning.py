@@ -15,20 +15,20 @@ it is. `tune=full` trains all weights, as both papers do; `adapters` a few perce
 model itself stays as it is. A causal model has its gap at the end of the template.
 
 With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF,
-section 5.1). Not here: PET's ensembles over patterns and their distillation, LM-BFF's generated templates and demonstrations.
+section 5.1). PET's ensembles over patterns, with what they teach a
+classifier, are the method `pet`. Not here: LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
 from promptology.prompts.cloze import AUTO, KINDS, OUTPUTS, TOPIC, label_words
-from promptology.prompts.learned import Learned, Part
+from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.training.loop import PASSES
@@ -91,15 +91,10 @@ class ClozeTuning:
 
     def fit(self, run: Run) -> Learned:
         """Return the weights that moved, with template and words."""
-        import torch
-
-        from promptology.injection import Filling
-        from promptology.prompts.sites import Weights
-        from promptology.training.adapters import Adapters
         from promptology.training.cloze import ClozeObjective
-        from promptology.training.initial import array
         from promptology.training.inside import train_inside
         from promptology.training.loop import Group
+        from promptology.training.tuned import tuned
 
         if self.tune not in TUNED:
             raise UsageError(f"cloze-tuning tunes {', '.join(TUNED)}, not {self.tune!r}")
@@ -107,21 +102,7 @@ class ClozeTuning:
         goal = ClozeObjective(run, body, self.template, self.words, self.aggregate)
         if self.tune == "none":
             return goal.learned(method="cloze-tuning")
-        theta: dict[str, Any]
-        parts: Any
-        if self.tune == "adapters":
-            adapters = Adapters(run, body, self.rank, std=self.std, relu=False, head=True, name="cloze")
-            theta, parts, fillings = adapters.parameters, adapters.parts, adapters.fillings()
-        else:
-            movable = {*run.model().movable()}
-            base = {n: p for n, p in body.model.named_parameters() if n in movable}
-            theta = {n: torch.nn.Parameter(p.detach().float().clone()) for n, p in base.items()}
-            fillings = [Filling(f"weight:{name}", p) for name, p in theta.items()]
-
-            def parts() -> list[Part]:
-                moved = [n for n, p in theta.items() if not torch.equal(p, base[n].float())] or list(theta)[:1]
-                return [Weights("full", {}, {name: array(theta[name]) for name in moved})]
-
-        run.log("cloze-tuning", tune=self.tune, parameters=sum(p.numel() for p in theta.values()))
-        groups = [Group("weights", theta, self.rate, self.decay)]
-        return train_inside(run, goal, self, groups, lambda: fillings, "cloze-tuning", parts)
+        theta = tuned(run, body, self.tune, self.rank, self.std, head=True, name="cloze")
+        run.log("cloze-tuning", tune=self.tune, parameters=sum(p.numel() for p in theta.parameters.values()))
+        groups = [Group("weights", theta.parameters, self.rate, self.decay)]
+        return train_inside(run, goal, self, groups, theta.fillings, "cloze-tuning", theta.parts)
