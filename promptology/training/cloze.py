@@ -23,12 +23,15 @@ from promptology.training.objectives import Objective
 class ClozeObjective(Objective):
     """Cross-entropy over the label words at the gap (PET, arXiv:2001.07676; LM-BFF, arXiv:2012.15723).
 
-    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them. A masked model has
-    its mask there, a causal one must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises
-    UsageError for other models and outputs, and for a word of several tokens.
+    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them (the `found` best
+    combinations stand in the field of that name, the first is used). A masked model has its mask there, a causal one
+    must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises UsageError for other models and
+    outputs, and for a word of several tokens.
     """
 
-    def __init__(self, run: Run, body: Any, template: str, words: str = "", aggregate: str = "mean") -> None:
+    def __init__(
+        self, run: Run, body: Any, template: str, words: str = "", aggregate: str = "mean", found: int = 1
+    ) -> None:
         super().__init__(run, body)
         if self.signature.output != "class":
             raise UsageError(f"a cloze tells one class from others; the output of this task is {self.signature.output}")
@@ -46,7 +49,8 @@ class ClozeObjective(Objective):
         self._cloze = cloze_of(template, mask, self.signature, most=run.model().context or 0, count=count)
         self.rows = self.clozes(self.items)
         self.gold = torch.tensor([self.signature.class_names.index(i.target) for i in self.items], device=body.device)
-        words = ",".join(found_words(run, self)) if words == AUTO else words
+        self.found = [",".join(some) for some in found_words(run, self, found)] if words == AUTO else [words]
+        words = self.found[0]
         by_class = label_words(words, self.signature)
         options = {"template": template, "mask": mask, "words": {n: list(w) for n, w in by_class.items()}}
         self.readout = Readout("cloze", {**options, "aggregate": aggregate, "before": before})

@@ -22,8 +22,8 @@ COMBINED = 20_000
 """Combinations that are looked at, at most; with many classes each keeps fewer words."""
 
 
-def found_words(run: Run, goal: Any) -> list[str]:
-    """Return a label word for each class, in their order, of a `ClozeObjective`'s labelled texts.
+def found_words(run: Run, goal: Any, count: int = 1) -> list[list[str]]:
+    """Return a label word for each class, in their order, of a `ClozeObjective`'s labelled texts; the `count` best.
 
     Costs one pass for each of them, which is kept by the store. Raises UsageError where a class has no labelled text.
     """
@@ -44,9 +44,9 @@ def found_words(run: Run, goal: Any) -> list[str]:
             return {"values": torch.cat(logs)[:, list(words)].float().cpu().numpy()}
 
     values = run.model().compute(["label words", goal.rows], len(gold), work)["values"]
-    chosen = best_words(values, gold, len(names))
-    spelled = [list(words.values())[n] for n in chosen]
-    run.log("label words", **dict(zip(names, spelled, strict=True)))
+    spellings = list(words.values())
+    spelled = [[spellings[n] for n in chosen] for chosen in best_words(values, gold, len(names), count=count)]
+    run.log("label words", **dict(zip(names, spelled[0], strict=True)))
     return spelled
 
 
@@ -64,12 +64,14 @@ def vocabulary(body: Any) -> dict[int, str]:
     return found
 
 
-def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int = TOP) -> list[int]:
-    """Return the column of each class's word, of log p(word) per text, (n, words), and the texts' classes, (n,).
+def best_words(
+    values: NDArray[Any], gold: NDArray[Any], classes: int, top: int = TOP, count: int = 1
+) -> list[list[int]]:
+    """Return the columns of the classes' words, of log p(word) per text, (n, words), and the texts' classes, (n,).
 
-    Of the combinations that classify most texts rightly it is the one with the highest mean log-probability of the
-    right class. Ours: where there are too many to look at, those of a class's `top` words take part that are likelier
-    in its texts than in others' by most; LM-BFF tunes the best 100 and chooses on validation items.
+    They are the `count` best combinations: of those that classify most texts rightly the ones with the highest mean
+    log-probability of the right class. Ours: where there are too many to look at, those of a class's `top` words take
+    part that are likelier in its texts than in others' by most.
     """
     means = np.stack([values[gold == c].mean(axis=0) for c in range(classes)])
     kept = max(2, min(top, int(COMBINED ** (1 / classes))))
@@ -77,7 +79,7 @@ def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int 
     ranked = [np.argsort(-means[c], kind="stable")[:top] for c in range(classes)]
     others = [(means.sum(axis=0) - means[c]) / max(classes - 1, 1) for c in range(classes)]
     own = [r[np.argsort(others[c][r] - means[c][r], kind="stable")][:kept].tolist() for c, r in enumerate(ranked)]
-    best, found = (-1.0, -np.inf), list[int]()
+    found: list[tuple[float, float, list[int]]] = []
     rows = np.arange(len(gold))
     for combination in itertools.product(*own):
         if len(set(combination)) < classes:
@@ -85,8 +87,8 @@ def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int 
         scores = values[:, combination]
         logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
         figure = float((scores.argmax(axis=1) == gold).mean()), float(logs[rows, gold].mean())
-        if figure > best:
-            best, found = figure, list(combination)
+        found.append((*figure, list(combination)))
     if not found:
         raise UsageError("no words of one token tell the classes apart; name them with words=...")
-    return found
+    found.sort(key=lambda one: (-one[0], -one[1]))  # of equal ones the first stays first
+    return [combination for *_, combination in found[:count]]

@@ -128,6 +128,11 @@ class CrossTune:
         plain = [c.name for c in signature.classes if not c.description]
         if plain and self.labels == "descriptions":
             run.warn(f"{len(plain)} classes have no description, so their names stand for them: {', '.join(plain)}")
+        by_wording: dict[str, list[str]] = {}
+        for c in signature.classes:
+            by_wording.setdefault(fill(WORDINGS[self.labels], label_values(c)), []).append(c.name)
+        for alike in (names for names in by_wording.values() if len(names) > 1):
+            run.warn(f"{', '.join(alike)} have the same description, so they cannot be told apart: reword it")
         return items
 
     def _readout(self, run: Run) -> Readout:

@@ -15,13 +15,15 @@ it is. `tune=full` trains all weights, as both papers do; `adapters` a few perce
 model itself stays as it is. A causal model has its gap at the end of the template.
 
 With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF,
-section 5.1). PET's ensembles over patterns, with what they teach a
+section 5.1); `candidates` of them are tuned, and validation items choose. PET's ensembles over patterns, with what they teach a
 classifier, are the method `pet`. Not here: LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
@@ -33,6 +35,9 @@ from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.training.loop import PASSES
 from promptology.training.planning import every
+
+if TYPE_CHECKING:
+    from promptology.training.cloze import ClozeObjective
 
 TUNED = ("adapters", "full", "none")
 
@@ -53,6 +58,9 @@ class ClozeTuning:
     words: str = ""
     """v: the words of each class in their order, "great|good, terrible"; empty: the class names; auto: found on
     the training texts (LM-BFF, section 5.1)."""
+    candidates: int = 1
+    """With words=auto: so many of the best combinations are tuned, the one that validation items like best is kept
+    (LM-BFF's code: 100)."""
     template: str = TOPIC
     """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     aggregate: str = "mean"
@@ -87,21 +95,50 @@ class ClozeTuning:
         scored = sum(i.labelled for i in task.validation) * words
         between = every(self)
         checks = -(-self.steps // between) if between else 0
-        return Cost(passes=found + PASSES * self.steps * self.batch + checks * scored)
+        one = PASSES * self.steps * self.batch + checks * scored
+        return Cost(passes=found + (self.candidates * (one + scored) if self._choosing else one))
+
+    @property
+    def _choosing(self) -> bool:
+        return self.words == AUTO and self.candidates > 1
 
     def fit(self, run: Run) -> Learned:
         """Return the weights that moved, with template and words."""
         from promptology.training.cloze import ClozeObjective
+        from promptology.training.objectives import score_of
+
+        if self.candidates < 1:
+            raise UsageError(f"{self.candidates} candidates leave nothing to tune; take 1 or more")
+        if self.tune not in TUNED:
+            raise UsageError(f"cloze-tuning tunes {', '.join(TUNED)}, not {self.tune!r}")
+        body = run.model().frozen()
+        goal = ClozeObjective(run, body, self.template, self.words, self.aggregate, self.candidates)
+        if self.tune == "none":
+            return goal.learned(method="cloze-tuning")
+        if not self._choosing:
+            return self._tuned(run, goal)
+        held = [i for i in run.task.validation if i.labelled]
+        if not held:
+            raise UsageError(
+                f"candidates are chosen on validation items, and task {run.task.name!r} has no labelled ones"
+            )
+        best, kept = -math.inf, run.start
+        for words in goal.found:
+            learned = self._tuned(run, ClozeObjective(run, body, self.template, words, self.aggregate))
+            figure = score_of(run, learned, held)
+            run.log("candidate", words=words, score=figure)
+            if figure > best:
+                best, kept = figure, learned
+                run.keep(kept)
+        return kept
+
+    def _tuned(self, run: Run, goal: ClozeObjective) -> Learned:
+        """Return what is learned with the words of an objective."""
         from promptology.training.inside import train_inside
         from promptology.training.loop import Group
         from promptology.training.tuned import tuned
 
-        if self.tune not in TUNED:
-            raise UsageError(f"cloze-tuning tunes {', '.join(TUNED)}, not {self.tune!r}")
-        body = run.model().frozen()
-        goal = ClozeObjective(run, body, self.template, self.words, self.aggregate)
-        if self.tune == "none":
-            return goal.learned(method="cloze-tuning")
+        body = goal.body
         theta = tuned(run, body, self.tune, self.rank, self.std, head=True, name="cloze")
         run.log("cloze-tuning", tune=self.tune, parameters=sum(p.numel() for p in theta.parameters.values()))
         groups = [Group("weights", theta.parameters, self.rate, self.decay)]

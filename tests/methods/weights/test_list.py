@@ -203,6 +203,8 @@ def test_the_defaults_are_the_papers_steps():
     method = LiST()
     assert method._lengths(30) == (375, 375, 600)
     assert method._lengths(10)[0] == 125
+    assert (method.rank, method.std, method.relu, method.rounds, method.steps) == (128, 0.0002, False, 6, 1000)
+    assert (method.batch, method.labelled_batch, method.meta_batch, method.epochs, method.warmup) == (16, 4, 4, 50, 0.6)
 
 
 def test_saved_it_predicts_the_same_in_a_fresh_process(folders, bert, tmp_path):
