@@ -20,6 +20,8 @@ TOP = 100
 """k (LM-BFF, code)."""
 COMBINED = 20_000
 """Combinations that are looked at, at most; with many classes each keeps fewer words."""
+BLOCK = 1000
+"""Combinations that are looked at together."""
 
 
 def found_words(run: Run, goal: Any, count: int = 1) -> list[list[str]]:
@@ -79,16 +81,18 @@ def best_words(
     ranked = [np.argsort(-means[c], kind="stable")[:top] for c in range(classes)]
     others = [(means.sum(axis=0) - means[c]) / max(classes - 1, 1) for c in range(classes)]
     own = [r[np.argsort(others[c][r] - means[c][r], kind="stable")][:kept].tolist() for c, r in enumerate(ranked)]
-    found: list[tuple[float, float, list[int]]] = []
-    rows = np.arange(len(gold))
-    for combination in itertools.product(*own):
-        if len(set(combination)) < classes:
-            continue
-        scores = values[:, combination]
-        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        figure = float((scores.argmax(axis=1) == gold).mean()), float(logs[rows, gold].mean())
-        found.append((*figure, list(combination)))
-    if not found:
+    combined = [list(some) for some in itertools.product(*own) if len({*some}) == classes]
+    if not combined:
         raise UsageError("no words of one token tell the classes apart; name them with words=...")
-    found.sort(key=lambda one: (-one[0], -one[1]))  # of equal ones the first stays first
-    return [combination for *_, combination in found[:count]]
+    figures = np.concatenate(
+        [_figures(values, gold, np.array(combined[at : at + BLOCK])) for at in range(0, len(combined), BLOCK)]
+    )
+    order = np.lexsort((-figures[:, 1], -figures[:, 0]))  # of equal ones the first stays first
+    return [combined[n] for n in order[:count]]
+
+
+def _figures(values: NDArray[Any], gold: NDArray[Any], combined: NDArray[Any]) -> NDArray[Any]:
+    """Return accuracy and mean log-probability of the right class of combinations (m, classes): (m, 2)."""
+    scores = values[:, combined]  # (n, m, classes)
+    right = scores[np.arange(len(gold)), :, gold] - np.logaddexp.reduce(scores, axis=2)
+    return np.stack([(scores.argmax(axis=2) == gold[:, None]).mean(axis=0), right.mean(axis=0)], axis=1)

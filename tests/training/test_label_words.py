@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tiny
@@ -30,6 +32,17 @@ def test_a_planted_word_is_found_and_one_that_is_likely_everywhere_is_not():
         values[gold == c, word] += 4.0
     assert best_words(values, gold, 3) == [[20, 150, 299]]
     assert [20, 150, 299] in best_words(values + rng.normal(0, 1.5, values.shape), gold, 3, count=5)
+
+
+def test_many_combinations_at_once_are_what_each_is_by_itself():
+    rng = np.random.default_rng(4)
+    gold, values = np.repeat([0, 1, 2], 6), rng.normal(-5.0, 1.0, (18, 20))
+    each = []
+    for some in itertools.permutations(range(20), 3):
+        scores = values[:, some]
+        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        each.append((-(scores.argmax(axis=1) == gold).mean(), -logs[np.arange(18), gold].mean(), list(some)))
+    assert best_words(values, gold, 3, count=50) == [some for *_, some in sorted(each)[:50]]
 
 
 def test_of_equal_accuracy_the_likelier_words_win_and_no_word_stands_twice():
