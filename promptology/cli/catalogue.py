@@ -89,7 +89,7 @@ def _show(e: dict[str, Any]) -> None:
 
 def _limits(e: dict[str, Any]) -> list[str]:
     """Return for which models and tasks a method is, where not for all, and its paper."""
-    found = [f"for {' and '.join(e['kinds'])} language models"] if e["kinds"] else []
+    found = [f"for {', '.join(e['kinds'])} language models"] if e["kinds"] else []
     found += [f"for tasks whose output is {' or '.join(e['outputs'])}"] if e["outputs"] else []
     return found + ([e["paper"]] if e["paper"] else [])
 

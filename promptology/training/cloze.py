@@ -24,9 +24,9 @@ class ClozeObjective(Objective):
     """Cross-entropy over the label words at the gap (PET, arXiv:2001.07676; LM-BFF, arXiv:2012.15723).
 
     `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them (the `found` best
-    combinations stand in the field of that name, the first is used). A masked model has its mask there, a causal one
-    must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises UsageError for other models and
-    outputs, and for a word of several tokens.
+    combinations stand in the field of that name, the first is used). A masked model has its mask there; others must
+    have {mask} at its end: a causal one goes on with the word, an encoder-decoder begins with it. `clozes` makes rows
+    of tokens of further items. Raises UsageError for other models and outputs, and for a word of several tokens.
     """
 
     def __init__(
@@ -36,14 +36,16 @@ class ClozeObjective(Objective):
         if self.signature.output != "class":
             raise UsageError(f"a cloze tells one class from others; the output of this task is {self.signature.output}")
         if body.kind not in KINDS:
-            raise UsageError(f"{body.name}: a cloze is for masked and causal language models, not for {body.kind} ones")
+            raise UsageError(f"{body.name}: a cloze is for language models, and this one is of kind {body.kind}")
         template = check_template(template, self.signature)
-        if body.kind == "causal":
+        if body.kind != "masked":
             template, rest = template.split(MASK)
             if rest.strip(" ."):
-                raise UsageError(f"{body.name} is causal: {{mask}} must be the end of a template, not before {rest!r}")
+                raise UsageError(
+                    f"{body.name} is {body.kind}: {{mask}} must be the end of a template, not before {rest!r}"
+                )
             template = f"{template.rstrip()}{MASK}"
-        before = "" if getattr(body, "chat", False) else " "
+        before = self.before = "" if getattr(body, "chat", False) else " "
         mask = str(body.tokenizer.mask_token) if body.kind == "masked" else ""
         count = run.model().count_tokens
         self._cloze = cloze_of(template, mask, self.signature, most=run.model().context or 0, count=count)
@@ -91,6 +93,10 @@ class ClozeObjective(Objective):
     def slot_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Return the model's logits at the gap, float32 (rows, vocabulary), under whatever is attached."""
         body = self.body
+        if body.kind == "seq2seq":
+            first, _ = body.target_states(rows, [[0]] * len(rows))
+            said: Tensor = body.logits(first).float()
+            return said
         if body.kind == "masked":
             placed = [body.reader.masked(list(row)) for row in rows]
             rows, at = [row for row, _ in placed], [place for _, place in placed]

@@ -36,7 +36,7 @@ def found_words(run: Run, goal: Any, count: int = 1) -> list[list[str]]:
     lacking = [name for n, name in enumerate(names) if not (gold == n).any()]
     if lacking:
         raise UsageError(f"words cannot be found for {lacking[0]!r}: it has no labelled text; name them with words=...")
-    words = vocabulary(body)
+    words = vocabulary(body, goal.before)
 
     def work() -> dict[str, Any]:
         with body.quiet():
@@ -52,15 +52,18 @@ def found_words(run: Run, goal: Any, count: int = 1) -> list[list[str]]:
     return spelled
 
 
-def vocabulary(body: Any) -> dict[int, str]:
-    """Return the tokens of a model that are whole words in small letters, with their spelling."""
+def vocabulary(body: Any, before: str = " ") -> dict[int, str]:
+    """Return the tokens of a model that are whole words in small letters, with their spelling.
+
+    `before`: what stands before a word at the gap.
+    """
     found: dict[int, str] = {}
     for n in range(min(len(body.tokenizer), len(body.embeddings))):
         text = str(body.tokenizer.decode([n]))
         word = text.strip()
-        # A word's token is the one that a text behind a blank has.
+        # A word's token is the one that it has behind what stands before the gap, a blank say.
         if len(word) > 1 and word.isalpha() and word.islower():
-            ids = body.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+            ids = body.tokenizer(f"{before}{word}", add_special_tokens=False)["input_ids"]
             if ids == [n]:
                 found[n] = word
     return found

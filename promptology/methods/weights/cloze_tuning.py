@@ -12,11 +12,12 @@ Better Few-shot Learners", ACL 2021, arXiv:2012.15723 (LM-BFF: settings).
 
 Nothing is added to the model for that, so it answers before it has learned anything: `tune=none` is the cloze read as
 it is. `tune=full` trains all weights, as both papers do; `adapters` a few percent of them (LiST, arXiv:2110.06274). The
-model itself stays as it is. A causal model has its gap at the end of the template.
+model itself stays as it is. A causal model has its gap at the end of the template; an encoder-decoder reads the whole
+template, and says the word first of all.
 
 With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF,
-section 5.1); `candidates` of them are tuned, and validation items choose. PET's ensembles over patterns, with what they teach a
-classifier, are the method `pet`. Not here: LM-BFF's generated templates and demonstrations.
+section 5.1); `candidates` of them are tuned, and validation items choose. PET's ensembles over patterns, with what they
+teach a classifier, are the method `pet`. Not here: LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
