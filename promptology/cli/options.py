@@ -62,6 +62,10 @@ class Common:
     test: Annotated[
         str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")
     ] = None
+    unlabeled: Annotated[
+        str | None,
+        O("--unlabeled", metavar="FILE", help="File of inputs without labels, for methods that learn from them."),
+    ] = None
     metric: Annotated[
         str | None,
         O(
@@ -187,6 +191,7 @@ class Common:
             image=self.image,
             label=self.label,
             test=self.test,
+            unlabeled=self.unlabeled,
             metric=self.metric,
             output=self.output,
             split_seed=self.split_seed,

@@ -141,7 +141,7 @@ class LiST:
         if self.rounds and not task.unlabeled:
             raise UsageError(
                 f"list learns from texts without labels, and task {task.name!r} has none: give a split "
-                "'unlabeled', or take cloze-tuning"
+                "'unlabeled' (--unlabeled FILE), or take cloze-tuning"
             )
         return task.unlabeled if self.rounds else ()
 

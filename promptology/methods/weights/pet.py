@@ -60,11 +60,11 @@ Set = list[tuple[int, int]]
 class PET:
     """Tune a model at several patterns, and distil what they say of unlabelled texts into one classifier."""
 
-    templates: str = PATTERNS
-    """Patterns, parted by ||: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     words: str = ""
     """The words of each class in their order, "great|good, terrible"; empty: the class names; auto: as of
     cloze-tuning."""
+    templates: str = PATTERNS
+    """Patterns, parted by ||: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     repetitions: int = 3
     """Models of each pattern (section 3.2)."""
     weighting: str = WMEAN
@@ -153,8 +153,8 @@ class PET:
             raise UsageError("in iPET models learn from each other: give several patterns, or repetitions")
         if not task.unlabeled:
             raise UsageError(
-                f"pet learns from texts without labels, and task {task.name!r} has none: give a split 'unlabeled', or "
-                "take cloze-tuning"
+                f"pet learns from texts without labels, and task {task.name!r} has none: give a split "
+                "'unlabeled' (--unlabeled FILE), or take cloze-tuning"
             )
 
     def _weight(self, run: Run, goal: ClozeObjective) -> float:

@@ -232,9 +232,7 @@ def test_saved_it_predicts_the_same_in_a_fresh_process(folders, bert, tmp_path):
 
 
 def test_faults(bert):
-    with pytest.raises(
-        UsageError, match="texts without labels, and task 'texts' has none: give a split 'unlabeled', or"
-    ):
+    with pytest.raises(UsageError, match="texts without labels, and task 'texts' has none: give a split 'unlabeled'"):
         fit(bert, with_texts(unlabelled=0))
     assert fit(bert, with_texts(unlabelled=0), rounds=0)[0].method == "list"
     with pytest.raises(UsageError, match="weights of pseudo-labels are meta or uniform, not 'some'"):
