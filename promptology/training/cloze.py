@@ -19,6 +19,9 @@ from promptology.run.engine import Run
 from promptology.training.label_words import found_words
 from promptology.training.objectives import Objective
 
+ROOM = 8
+"""Tokens that must be left for a text beside its template, and for what a model puts around it."""
+
 
 class ClozeObjective(Objective):
     """Cross-entropy over the label words at the gap (PET, arXiv:2001.07676; LM-BFF, arXiv:2012.15723).
@@ -49,6 +52,11 @@ class ClozeObjective(Objective):
         mask = str(body.tokenizer.mask_token) if body.kind == "masked" else ""
         count = run.model().count_tokens
         self._cloze = cloze_of(template, mask, self.signature, most=run.model().context or 0, count=count)
+        most, frame = body.max_tokens, count(self._cloze({f.name: "" for f in self.signature.fields})) or 0
+        if frame + ROOM > most:  # cut off, the gap would be somewhere else
+            raise UsageError(
+                f"{body.name} reads {most} tokens, and the cloze template alone has {frame}: no text fits; shorten it"
+            )
         self.rows = self.clozes(self.items)
         self.gold = torch.tensor([self.signature.class_names.index(i.target) for i in self.items], device=body.device)
         self.found = [",".join(some) for some in found_words(run, self, found)] if words == AUTO else [words]

@@ -264,6 +264,12 @@ def test_texts_beyond_the_context_keep_template_and_mask(bert):
     assert bind(learned, bert).predict([long]).outputs[0] in WORDS
 
 
+def test_a_template_longer_than_the_context_is_one_line(model):
+    long = "{input} " + "it was " * 400 + "about {mask}"
+    with pytest.raises(UsageError, match=r"reads 192 tokens, and the cloze template alone has 80.: no text fits"):
+        fit(model, template=long, tune="none")
+
+
 def test_faults(bert, folders, tmp_path):
     llama = open_local(folders["llama"])
     with pytest.raises(UsageError, match="the output of this task is classes"):
