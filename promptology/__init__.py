@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from promptology.errors import PromptologyError
     from promptology.methods.registry import method
     from promptology.methods.search.ape import APE
+    from promptology.methods.search.dsp import DSP
     from promptology.methods.search.evoprompt import EvoPrompt
     from promptology.methods.search.few_shot import FewShot
     from promptology.methods.search.gepa import GEPA
@@ -62,11 +63,18 @@ if TYPE_CHECKING:
     from promptology.methods.soft.prefix_tuning import PrefixTuning
     from promptology.methods.soft.prompt_tuning import PromptTuning
     from promptology.methods.soft.ptec import PTEC
+    from promptology.methods.vision.cocoop import CoCoOp
+    from promptology.methods.vision.coop import CoOp
+    from promptology.methods.vision.difftpt import DiffTPT
+    from promptology.methods.vision.ivlp import IVLP
+    from promptology.methods.vision.maple import MaPLe
+    from promptology.methods.vision.tpt import TPT
     from promptology.methods.vision.zero_shot import ZeroShot
     from promptology.methods.weights.cloze_tuning import ClozeTuning
     from promptology.methods.weights.full_tuning import FullTuning
     from promptology.methods.weights.list import LiST
     from promptology.methods.weights.lora import LoRA
+    from promptology.methods.weights.pet import PET
     from promptology.models.access import Answer, Embeds, Failure, Generates, Request, Scores
     from promptology.models.opening import model
     from promptology.prompts.learned import Learned
@@ -85,6 +93,7 @@ _HOME = {
     "promptology.errors": ("PromptologyError",),
     "promptology.methods.registry": ("method",),
     "promptology.methods.search.ape": ("APE",),
+    "promptology.methods.search.dsp": ("DSP",),
     "promptology.methods.search.evoprompt": ("EvoPrompt",),
     "promptology.methods.search.few_shot": ("FewShot",),
     "promptology.methods.search.gepa": ("GEPA",),
@@ -104,11 +113,18 @@ _HOME = {
     "promptology.methods.soft.prefix_tuning": ("PrefixTuning",),
     "promptology.methods.soft.prompt_tuning": ("PromptTuning",),
     "promptology.methods.soft.ptec": ("PTEC",),
+    "promptology.methods.vision.cocoop": ("CoCoOp",),
+    "promptology.methods.vision.coop": ("CoOp",),
+    "promptology.methods.vision.difftpt": ("DiffTPT",),
+    "promptology.methods.vision.ivlp": ("IVLP",),
+    "promptology.methods.vision.maple": ("MaPLe",),
+    "promptology.methods.vision.tpt": ("TPT",),
     "promptology.methods.vision.zero_shot": ("ZeroShot",),
     "promptology.methods.weights.cloze_tuning": ("ClozeTuning",),
     "promptology.methods.weights.full_tuning": ("FullTuning",),
     "promptology.methods.weights.list": ("LiST",),
     "promptology.methods.weights.lora": ("LoRA",),
+    "promptology.methods.weights.pet": ("PET",),
     "promptology.models.access": ("Answer", "Embeds", "Failure", "Generates", "Request", "Scores"),
     "promptology.models.opening": ("model",),
     "promptology.prompts.learned": ("Learned",),
@@ -118,17 +134,24 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "APE",
+    "DSP",
     "GEPA",
+    "IVLP",
     "MIPRO",
     "OPRO",
+    "PET",
     "PTEC",
     "SPO",
+    "TPT",
     "Answer",
     "ClassLabel",
     "ClozeTuning",
+    "CoCoOp",
+    "CoOp",
     "Comparison",
     "CrossTune",
     "DePT",
+    "DiffTPT",
     "Embeds",
     "Evaluation",
     "Evaluations",
@@ -147,6 +170,7 @@ __all__ = [
     "LiST",
     "LinearProbe",
     "LoRA",
+    "MaPLe",
     "Manual",
     "PTuning",
     "PrefixTuning",

@@ -132,10 +132,13 @@ def _lacks(card: Card, task: Task, model: Any, helpers: Mapping[str, Any]) -> li
     usable = {*offers(model)} & {*card.needs.get("model", ())}
     kind = getattr(model, "kind", "")
     if card.kinds and kind and kind not in card.kinds:
-        found.append(_note(f"is for {' and '.join(card.kinds)} models; {model.name} is of kind {kind}", source))
+        found.append(_note(f"is for {', '.join(card.kinds)} models; {model.name} is of kind {kind}", source))
     if task.signature.images and "two-tower" not in usable:
         found.append(_note(f"reads no images; field {task.signature.images[0]!r} holds some", source))
-    if not classes and (usable == {"embeds"} or {"head", "readout", "network"} & {*card.learns.split(", ")}):
+    if card.outputs and task.signature.output not in card.outputs:
+        text = f"is for tasks whose output is {' or '.join(card.outputs)}; here it is {task.signature.output}"
+        found.append(_note(text, source))
+    elif not classes and (usable == {"embeds"} or {"head", "readout", "network"} & {*card.learns.split(", ")}):
         found.append(_note(f"tells classes apart; the task's output is {task.signature.output}", source))
     return found
 

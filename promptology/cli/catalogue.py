@@ -66,6 +66,8 @@ def _entry(card: Any) -> dict[str, Any]:
         "needs": {role: list(access) for role, access in card.needs.items()},
         "optional": {role: list(access) for role, access in card.optional.items()},
         "labels": card.labels,
+        "kinds": list(card.kinds),
+        "outputs": list(card.outputs),
         "settings": [
             {"name": f.name, "default": f.default, "help": setting_help(card.cls, f.name)} for f in card.settings
         ],
@@ -74,13 +76,22 @@ def _entry(card: Any) -> dict[str, Any]:
 
 def _show(e: dict[str, Any]) -> None:
     out(f"{e['method']}: {e['help']}")
-    out(f"learns {e['learns']}; " + ("needs labels" if e["labels"] else "needs no labels"))
+    out("; ".join([f"learns {e['learns']}", "needs labels" if e["labels"] else "needs no labels", *_limits(e)]))
     for role, access in e["needs"].items():
-        out(f"role {role}: {' or '.join(access)}")
+        out(f"role {role}: {' or '.join(access)}" + ("" if role == "model" else f" (--{role})"))
+    for role, access in e["optional"].items():
+        out(f"role {role}, if you like: {' or '.join(access)} (--{role})")
     given = [(f"--set {s['name']}={_on_one_line(s['default'])}", s["help"]) for s in e["settings"]]
     width = max((len(text) for text, _ in given), default=0)
     for text, meaning in given:
         out(f"  {text:<{width}}  {meaning}")
+
+
+def _limits(e: dict[str, Any]) -> list[str]:
+    """Return for which models and tasks a method is, where not for all, and its paper."""
+    found = [f"for {', '.join(e['kinds'])} language models"] if e["kinds"] else []
+    found += [f"for tasks whose output is {' or '.join(e['outputs'])}"] if e["outputs"] else []
+    return found + ([e["paper"]] if e["paper"] else [])
 
 
 def _on_one_line(value: Any) -> str:

@@ -64,7 +64,7 @@ class Common:
     ] = None
     unlabeled: Annotated[
         str | None,
-        O("--unlabeled", metavar="FILE", help="File of inputs without labels, to learn from."),
+        O("--unlabeled", metavar="FILE", help="Inputs without labels, to learn from: list and pet do."),
     ] = None
     metric: Annotated[
         str | None,
@@ -105,6 +105,9 @@ class Common:
     ] = None
     encoder: Annotated[
         str | None, O("--encoder", metavar="MODEL", help="Model that embeds contexts; default: --model.")
+    ] = None
+    teacher: Annotated[
+        str | None, O("--teacher", metavar="MODEL", help="Model that judges generated texts; default: --model.")
     ] = None
     policy: Annotated[
         str | None, O("--policy", metavar="MODEL", help="Small model that learns to write a hint for each input.")
@@ -228,8 +231,8 @@ class Common:
 
     def helpers(self) -> dict[str, Any]:
         """Return the helper models that were named."""
-        given = {"optimizer": self.optimizer, "judge": self.judge, "encoder": self.encoder, "policy": self.policy}
-        found = {role: self.open(source) for role, source in given.items() if source}
+        roles = ("optimizer", "judge", "encoder", "teacher", "policy")
+        found = {role: self.open(source) for role in roles if (source := getattr(self, role))}
         return {**found, "views": opened_views(self.views)} if self.views else found
 
     def start(self) -> str | None:

@@ -35,7 +35,19 @@ beside the session), and is used without the page by
 promptology apply FOLDER --model openai:gpt-4o-mini --encoder minilm "a text" """
 
 NOT_HERE = (
-    *("task", "test", "metric", "readout", "optimizer", "judge", "evidence_share", "workers", "missing"),
+    *(
+        "task",
+        "test",
+        "unlabeled",
+        "metric",
+        "readout",
+        "optimizer",
+        "judge",
+        "teacher",
+        "evidence_share",
+        "workers",
+        "missing",
+    ),
     *("noise_floor", "max_prompt_tokens", "split_seed", "json"),
 )
 

@@ -27,7 +27,18 @@ promptology transfer prompts/a "plain=Which queue?" --task tickets --model gpt=o
 --model local=openai:llama3@http://localhost:11434/v1 --budget 1000calls --out transfer.html"""
 
 UNGUARDED = ("noise_floor", "max_prompt_tokens")
-LEFT_OUT = ("task", "model", "test", "prompt", "system", "optimizer", "evidence_share", *UNGUARDED)
+LEFT_OUT = (
+    "task",
+    "model",
+    "test",
+    "unlabeled",
+    "teacher",
+    "prompt",
+    "system",
+    "optimizer",
+    "evidence_share",
+    *UNGUARDED,
+)
 
 
 @app.command(help=TRANSFER)

@@ -71,17 +71,25 @@ def roles_of(
         if given is None:
             given = model
             notes.append(f"role {role}: the task's own model ({model.name})")
-        if not set(offers(given)) & set(allowed):
-            who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
-            raise AccessError(
-                f"{who} needs a model that {' or '.join(map(verb, allowed))} as {role!r}; "
-                f"{given.name} offers {', '.join(offers(given)) or 'nothing'}"
-            )
+        who = f"metric {metric.name!r}" if metric and role in of_metric else f"method {card.slug!r}"
+        _check_offer(who, role, given, allowed)
         models[role] = given
     for role in (*card.optional, "judge"):
         if role in helpers:
+            _check_offer(f"method {card.slug!r}", role, helpers[role], card.optional.get(role, ()))
             models[role] = helpers[role]
     return models, notes
+
+
+def _check_offer(who: str, role: str, model: Any, allowed: Sequence[str]) -> None:
+    """Raise AccessError where a model does not offer what its role needs, with how another one is given."""
+    if not allowed or set(offers(model)) & set(allowed):
+        return
+    given = f"give one with --{role} MODEL (in Python, helpers={{{role!r}: MODEL}})"
+    raise AccessError(
+        f"{who} needs a model that {' or '.join(map(verb, allowed))} as {role!r}; "
+        f"{model.name} offers {', '.join(offers(model)) or 'nothing'}" + ("" if role == "model" else f"; {given}")
+    )
 
 
 def run_spec(

@@ -27,7 +27,8 @@ class Card:
     """What a method declares: where it comes from, what it learns, what it needs per role.
 
     `needs` and `optional` map a role to the alternatives allowed, each the name of a protocol. `kinds`: the kinds of
-    model in this process that do as "model", such as masked and causal; empty where all do.
+    model in this process that do as "model", such as masked and causal; empty where all do. `outputs`: the outputs of
+    a task that do (class, classes, text, ...); empty where all do.
     """
 
     slug: str
@@ -40,6 +41,7 @@ class Card:
     help: str
     cls: type
     kinds: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @property
     def settings(self) -> tuple[dataclasses.Field[Any], ...]:
@@ -61,11 +63,12 @@ def method(
     optional: Mapping[str, Any] | None = None,
     labels: bool = True,
     kinds: Sequence[str] = (),
+    outputs: Sequence[str] = (),
 ) -> Callable[[M], M]:
     """Register a frozen dataclass with `fit(run)` as a method.
 
     `needs` maps a role to a protocol, or to several joined by | where any will do; the engine hands out no other
-    access. `labels`: whether it needs labelled items. `kinds`: see `Card`; `fit` itself refuses others.
+    access. `labels`: whether it needs labelled items. `kinds`, `outputs`: see `Card`; `fit` itself refuses others.
     """
 
     def register(cls: M) -> M:
@@ -76,7 +79,7 @@ def method(
             raise UsageError(f"method {slug!r} is there already, in {known.cls.__module__}; choose another name")
         summary = (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
         roles = _access(needs), _access(optional or {})
-        card = Card(slug, family, learns, paper, *roles, labels, summary, cls, tuple(kinds))
+        card = Card(slug, family, learns, paper, *roles, labels, summary, cls, tuple(kinds), tuple(outputs))
         cls.card = card  # type: ignore[attr-defined]
         _CARDS[slug] = card
         return cls

@@ -21,8 +21,10 @@ from promptology.prompts.render import field_texts, fill, input_text, placeholde
 TOPIC = "{input} it was about {mask}."
 AUTO = "auto"
 """In the place of label words: they are found on the training items."""
-KINDS = ("masked", "causal")
+KINDS = ("masked", "causal", "seq2seq")
 """Kinds of models that fill a gap."""
+OUTPUTS = ("class",)
+"""Outputs of a task that a gap can say."""
 MASK, INPUT = "{mask}", "input"
 AGGREGATES = ("mean", "words")
 """How the words of a class become its score: the mean of their logits (PET), or of their log-probabilities after a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,34 +19,48 @@ from promptology.run.engine import Run
 from promptology.training.label_words import found_words
 from promptology.training.objectives import Objective
 
+ROOM = 8
+"""Tokens that must be left for a text beside its template, and for what a model puts around it."""
+
 
 class ClozeObjective(Objective):
     """Cross-entropy over the label words at the gap (PET, arXiv:2001.07676; LM-BFF, arXiv:2012.15723).
 
-    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them. A masked model has
-    its mask there, a causal one must have {mask} at its end. `clozes` makes rows of tokens of further items. Raises
-    UsageError for other models and outputs, and for a word of several tokens.
+    `template` holds {mask}; `words`: as `prompts.cloze.label_words` reads them, "auto" finds them (the `found` best
+    combinations stand in the field of that name, the first is used). A masked model has its mask there; others must
+    have {mask} at its end: a causal one goes on with the word, an encoder-decoder begins with it. `clozes` makes rows
+    of tokens of further items. Raises UsageError for other models and outputs, and for a word of several tokens.
     """
 
-    def __init__(self, run: Run, body: Any, template: str, words: str = "", aggregate: str = "mean") -> None:
+    def __init__(
+        self, run: Run, body: Any, template: str, words: str = "", aggregate: str = "mean", found: int = 1
+    ) -> None:
         super().__init__(run, body)
         if self.signature.output != "class":
             raise UsageError(f"a cloze tells one class from others; the output of this task is {self.signature.output}")
         if body.kind not in KINDS:
-            raise UsageError(f"{body.name}: a cloze is for masked and causal language models, not for {body.kind} ones")
+            raise UsageError(f"{body.name}: a cloze is for language models, and this one is of kind {body.kind}")
         template = check_template(template, self.signature)
-        if body.kind == "causal":
+        if body.kind != "masked":
             template, rest = template.split(MASK)
             if rest.strip(" ."):
-                raise UsageError(f"{body.name} is causal: {{mask}} must be the end of a template, not before {rest!r}")
+                raise UsageError(
+                    f"{body.name} is {body.kind}: {{mask}} must be the end of a template, not before {rest!r}"
+                )
             template = f"{template.rstrip()}{MASK}"
-        before = "" if getattr(body, "chat", False) else " "
+        before = self.before = "" if getattr(body, "chat", False) else " "
         mask = str(body.tokenizer.mask_token) if body.kind == "masked" else ""
         count = run.model().count_tokens
         self._cloze = cloze_of(template, mask, self.signature, most=run.model().context or 0, count=count)
+        most, frame = body.max_tokens, count(self._cloze({f.name: "" for f in self.signature.fields})) or 0
+        if frame + ROOM > most:  # cut off, the gap would be somewhere else
+            raise UsageError(
+                f"{body.name} reads {most} tokens, and the cloze template alone has {frame}: no text fits; shorten it"
+            )
         self.rows = self.clozes(self.items)
         self.gold = torch.tensor([self.signature.class_names.index(i.target) for i in self.items], device=body.device)
-        words = ",".join(found_words(run, self)) if words == AUTO else words
+        self.found = [",".join(some) for some in found_words(run, self, found)] if words == AUTO else [words]
+        words = self.found[0]
         by_class = label_words(words, self.signature)
         options = {"template": template, "mask": mask, "words": {n: list(w) for n, w in by_class.items()}}
         self.readout = Readout("cloze", {**options, "aggregate": aggregate, "before": before})
@@ -66,7 +81,7 @@ class ClozeObjective(Objective):
         what = f"falls into {len(ids)} tokens ({tokens})" if len(ids) > 1 else "is not in its vocabulary"
         raise UsageError(
             f"{body.name}: the label word {word!r} {what}; a gap takes one token: give each class a word of one token "
-            "(--set words=...)"
+            "(--set words=...), or have them found (--set words=auto)"
         )
 
     def _messages(self, item: Item) -> tuple[tuple[str, str], ...]:
@@ -76,9 +91,20 @@ class ClozeObjective(Objective):
         """Return the tokens of items as clozes."""
         return [self.body.encode(self._messages(item)) for item in items]
 
+    def grown(self, rows: Sequence[list[int]], classes: Sequence[int]) -> ClozeObjective:
+        """Return the objective with further texts, as tokens, and the classes that they are taken to be."""
+        other = copy.copy(self)
+        other.rows = [*self.rows, *rows]
+        other.gold = torch.cat([self.gold, torch.tensor(list(classes), dtype=torch.long, device=self.body.device)])
+        return other
+
     def slot_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Return the model's logits at the gap, float32 (rows, vocabulary), under whatever is attached."""
         body = self.body
+        if body.kind == "seq2seq":
+            first, _ = body.target_states(rows, [[0]] * len(rows))
+            said: Tensor = body.logits(first).float()
+            return said
         if body.kind == "masked":
             placed = [body.reader.masked(list(row)) for row in rows]
             rows, at = [row for row, _ in placed], [place for _, place in placed]

@@ -20,10 +20,12 @@ TOP = 100
 """k (LM-BFF, code)."""
 COMBINED = 20_000
 """Combinations that are looked at, at most; with many classes each keeps fewer words."""
+BLOCK = 1000
+"""Combinations that are looked at together."""
 
 
-def found_words(run: Run, goal: Any) -> list[str]:
-    """Return a label word for each class, in their order, of a `ClozeObjective`'s labelled texts.
+def found_words(run: Run, goal: Any, count: int = 1) -> list[list[str]]:
+    """Return a label word for each class, in their order, of a `ClozeObjective`'s labelled texts; the `count` best.
 
     Costs one pass for each of them, which is kept by the store. Raises UsageError where a class has no labelled text.
     """
@@ -34,7 +36,7 @@ def found_words(run: Run, goal: Any) -> list[str]:
     lacking = [name for n, name in enumerate(names) if not (gold == n).any()]
     if lacking:
         raise UsageError(f"words cannot be found for {lacking[0]!r}: it has no labelled text; name them with words=...")
-    words = vocabulary(body)
+    words = vocabulary(body, goal.before)
 
     def work() -> dict[str, Any]:
         with body.quiet():
@@ -44,32 +46,37 @@ def found_words(run: Run, goal: Any) -> list[str]:
             return {"values": torch.cat(logs)[:, list(words)].float().cpu().numpy()}
 
     values = run.model().compute(["label words", goal.rows], len(gold), work)["values"]
-    chosen = best_words(values, gold, len(names))
-    spelled = [list(words.values())[n] for n in chosen]
-    run.log("label words", **dict(zip(names, spelled, strict=True)))
+    spellings = list(words.values())
+    spelled = [[spellings[n] for n in chosen] for chosen in best_words(values, gold, len(names), count=count)]
+    run.log("label words", **dict(zip(names, spelled[0], strict=True)))
     return spelled
 
 
-def vocabulary(body: Any) -> dict[int, str]:
-    """Return the tokens of a model that are whole words in small letters, with their spelling."""
+def vocabulary(body: Any, before: str = " ") -> dict[int, str]:
+    """Return the tokens of a model that are whole words in small letters, with their spelling.
+
+    `before`: what stands before a word at the gap.
+    """
     found: dict[int, str] = {}
     for n in range(min(len(body.tokenizer), len(body.embeddings))):
         text = str(body.tokenizer.decode([n]))
         word = text.strip()
-        # A word's token is the one that a text behind a blank has.
+        # A word's token is the one that it has behind what stands before the gap, a blank say.
         if len(word) > 1 and word.isalpha() and word.islower():
-            ids = body.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+            ids = body.tokenizer(f"{before}{word}", add_special_tokens=False)["input_ids"]
             if ids == [n]:
                 found[n] = word
     return found
 
 
-def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int = TOP) -> list[int]:
-    """Return the column of each class's word, of log p(word) per text, (n, words), and the texts' classes, (n,).
+def best_words(
+    values: NDArray[Any], gold: NDArray[Any], classes: int, top: int = TOP, count: int = 1
+) -> list[list[int]]:
+    """Return the columns of the classes' words, of log p(word) per text, (n, words), and the texts' classes, (n,).
 
-    Of the combinations that classify most texts rightly it is the one with the highest mean log-probability of the
-    right class. Ours: where there are too many to look at, those of a class's `top` words take part that are likelier
-    in its texts than in others' by most; LM-BFF tunes the best 100 and chooses on validation items.
+    They are the `count` best combinations: of those that classify most texts rightly the ones with the highest mean
+    log-probability of the right class. Ours: where there are too many to look at, those of a class's `top` words take
+    part that are likelier in its texts than in others' by most.
     """
     means = np.stack([values[gold == c].mean(axis=0) for c in range(classes)])
     kept = max(2, min(top, int(COMBINED ** (1 / classes))))
@@ -77,16 +84,18 @@ def best_words(values: NDArray[Any], gold: NDArray[Any], classes: int, top: int 
     ranked = [np.argsort(-means[c], kind="stable")[:top] for c in range(classes)]
     others = [(means.sum(axis=0) - means[c]) / max(classes - 1, 1) for c in range(classes)]
     own = [r[np.argsort(others[c][r] - means[c][r], kind="stable")][:kept].tolist() for c, r in enumerate(ranked)]
-    best, found = (-1.0, -np.inf), list[int]()
-    rows = np.arange(len(gold))
-    for combination in itertools.product(*own):
-        if len(set(combination)) < classes:
-            continue
-        scores = values[:, combination]
-        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        figure = float((scores.argmax(axis=1) == gold).mean()), float(logs[rows, gold].mean())
-        if figure > best:
-            best, found = figure, list(combination)
-    if not found:
+    combined = [list(some) for some in itertools.product(*own) if len({*some}) == classes]
+    if not combined:
         raise UsageError("no words of one token tell the classes apart; name them with words=...")
-    return found
+    figures = np.concatenate(
+        [_figures(values, gold, np.array(combined[at : at + BLOCK])) for at in range(0, len(combined), BLOCK)]
+    )
+    order = np.lexsort((-figures[:, 1], -figures[:, 0]))  # of equal ones the first stays first
+    return [combined[n] for n in order[:count]]
+
+
+def _figures(values: NDArray[Any], gold: NDArray[Any], combined: NDArray[Any]) -> NDArray[Any]:
+    """Return accuracy and mean log-probability of the right class of combinations (m, classes): (m, 2)."""
+    scores = values[:, combined]  # (n, m, classes)
+    right = scores[np.arange(len(gold)), :, gold] - np.logaddexp.reduce(scores, axis=2)
+    return np.stack([(scores.argmax(axis=2) == gold[:, None]).mean(axis=0), right.mean(axis=0)], axis=1)

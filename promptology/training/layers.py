@@ -54,7 +54,7 @@ def block_outputs(model: Any) -> list[Linear]:
     """
     sites, names = sites_of(model), {id(module): name for name, module in model.named_modules()}
     found: list[Linear] = []
-    for stack in sites.stacks.values():
+    for stack in sites.stacks.values() if sites.known else ():
         blocks = find(model.base_model, ".".join(part for part in (stack.path, stack.layers) if part)) or ()
         for block in blocks:
             attention = find(block, stack.block.out) if stack.block.out else None
@@ -63,7 +63,7 @@ def block_outputs(model: Any) -> list[Linear]:
             if attention is None or not linear:
                 break
             found += [_sized(names[id(m)], m) for m in (attention, linear[-1])]
-    if not sites.known or not found:
+    if not found:
         kind = getattr(model.config, "model_type", "?")
         raise UsageError(f"no table says which layers end the blocks of {kind!r} models, so nothing can stand there")
     return found

@@ -162,8 +162,7 @@ class HeadObjective(Objective):
                 f"a head tells classes apart; the output of task {run.task.name!r} is {self.signature.output}"
             )
         self.template = f"{{input}}{cue}"
-        texts = [fill(self.template, {"input": input_text(i.inputs, self.signature)}) for i in self.items]
-        self.rows = [body.encode(text, room=self.room) for text in texts]
+        self.rows = self.encoded(self.items)
         self.several = self.signature.output == "classes"
         self.gold = gold_of(self.items, self.signature.class_names).to(body.device)
         width, classes = int(body.model.config.hidden_size), len(self.signature.class_names)
@@ -175,7 +174,16 @@ class HeadObjective(Objective):
 
     def logits(self, batch: Sequence[int]) -> Tensor:
         """Return class scores, shape (items, classes), under whatever is attached."""
-        pooled = self.body.pooled([self.rows[i] for i in batch]).float()
+        return self.scores([self.rows[i] for i in batch])
+
+    def encoded(self, items: Sequence[Item]) -> list[list[int]]:
+        """Return the tokens of items as the head reads them."""
+        texts = [fill(self.template, {"input": input_text(i.inputs, self.signature)}) for i in items]
+        return [self.body.encode(text, room=self.room) for text in texts]
+
+    def scores(self, rows: Sequence[list[int]]) -> Tensor:
+        """Return class scores of rows of tokens, shape (rows, classes), under whatever is attached."""
+        pooled = self.body.pooled(rows).float()
         return torch.nn.functional.linear(pooled, self.weight, self.bias)
 
     def loss(self, batch: Sequence[int]) -> Tensor:

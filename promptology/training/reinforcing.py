@@ -138,6 +138,8 @@ class Rollouts:
     ) -> None:
         self.run, self.role, self.body, self.theta, self.course = run, role, body, theta, course
         self.prompts, self.reward = prompts, reward
+        self.said = 1.0
+        """Share of different texts in the last rollout."""
         self.reference = {name: p.detach().clone() for name, p in theta.items()}
         self.guide = self.reference
         copied = course.critic == "copy"
@@ -225,7 +227,9 @@ class Rollouts:
         rows = [self.prompts[n] for n in chosen]
         found = handle.compute(parts, self.passes() * course.texts, lambda: self._drawn(rows, numbers))
         texts = [[int(t) for t in row if t >= 0] for row in found["tokens"]]
-        worth = list(self.reward(chosen, [text_of(self.body, text) for text in texts], texts))
+        said = [text_of(self.body, text) for text in texts]
+        self._watch(chosen, said)
+        worth = list(self.reward(chosen, said, texts))
         usable = [n for n, w in enumerate(worth) if w.end is not None and math.isfinite(w.end)]
         if not usable:
             raise UsageError(
@@ -233,6 +237,16 @@ class Rollouts:
                 "is nothing to learn from: look at the metric and at the model's answers"
             )
         self._keep(chosen, found, worth, usable, iteration)
+
+    def _watch(self, chosen: Sequence[int], said: Sequence[str]) -> None:
+        """Say aloud where a policy has collapsed: it writes nothing, or one text for every input."""
+        self.said = len({*said}) / len(said)
+        if len({*chosen}) > 1 and len({*said}) == 1:
+            what = f"the same text for all inputs, {' '.join(said[0].split())[:60]!r}" if said[0] else "nothing at all"
+            self.run.warn(
+                f"{self.body.name} writes {what}: rewards cannot tell its texts apart; imitate longer, lower the rate, "
+                "or raise beta"
+            )
 
     def _drawn(self, rows: Rows, numbers: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         """Return drawn texts with the log-probabilities of policy and reference, and values; padded with -1 and 0."""
@@ -289,6 +303,7 @@ class Rollouts:
         ends = [float(worth[n].end or 0.0) for n in few]
         along = [sum(worth[n].along.values()) for n in few]
         figures = {"end": float(np.mean(ends)), "along": float(np.mean(along)), "kl": kl, "beta": beta}
+        figures["distinct"] = self.said
         lost = {"left_out": len(worth) - len(few)} if len(few) < len(worth) else {}
         self.run.log("rollout", iteration=iteration + 1, **figures, tokens=float(there.sum(dim=1).mean()), **lost)
 

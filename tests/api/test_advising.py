@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 import pytest
-from whitebox import WORDS, one_class
+from whitebox import WORDS, many_classes, one_class
 
 import promptology as pt
 from promptology.api import advising
@@ -81,20 +81,23 @@ def test_models_in_this_process(tmp_path):
 
     task = one_class(40, 20, 20)
     fits, lacks = split(pt.advise(task, f"hf:{tiny.tiny_llama(tmp_path / 'llama')}"))
-    assert set(lacks) == VISION and set(fits) == set(catalogue()) - VISION
+    assert set(lacks) == {*VISION, "list", "pet"} and set(fits) == set(catalogue()) - {*lacks}
+    assert "list learns from texts without labels, and task 'one class' has none" in lacks["list"]["text"]
+    texts = pt.Task(task.train, task.validation, task.open_test(), ["a text"], signature=task.signature)
+    assert {"list", "pet"} <= set(split(pt.advise(texts, "zoo:word-instruct", budget="900000passes"))[0])
     assert set(fits) == set(split(pt.advise(task, "zoo:word-instruct"))[0])
     fits, lacks = split(pt.advise(task, "minilm"))
     assert {*SOFT, "crosstune", "knn-demos", "template-search", "full-tuning", "manual"} == set(fits)
-    assert set(lacks) == (SEARCH | VISION | {"cipher", "dsp", "cloze-tuning", "list"}) - {"manual"}
-    assert lacks["list"]["text"] == "is for masked and causal models; minilm is of kind encoder"
+    assert set(lacks) == (SEARCH | VISION | {"cipher", "dsp", "cloze-tuning", "list", "pet"}) - {"manual"}
+    assert lacks["list"]["text"] == "is for masked, causal, seq2seq models; minilm is of kind encoder"
 
 
 @needs_torch
 def test_images_are_for_methods_that_read_them():
     task = pt.load_task("toyland:base?shots=2&validation=1&test=2")
     fits, lacks = split(pt.advise(task, "zoo:toy-clip"))
-    assert set(fits) == VISION - {"difftpt"} | {"manual", "linear-probe"}
-    assert "views" in lacks["difftpt"]["text"]
+    assert set(fits) == (VISION - {"difftpt"}) | {"manual", "linear-probe"}
+    assert "as 'views'" in lacks["difftpt"]["text"]
     assert lacks["knn-demos"]["text"] == "reads no images; field 'image' holds some"
     with pytest.raises(UsageError, match="reads no images"):
         pt.advise(task, "minilm")
@@ -108,6 +111,10 @@ def test_classes_are_told_apart_by_vectors_and_heads_alone():
     assert {"linear-probe", "knn-demos", "ptec", "template-search"} <= set(lacks)
     assert lacks["linear-probe"]["text"] == "tells classes apart; the task's output is text"
     assert "opro" in fits and "prompt-tuning" in fits
+    for slug in ("cloze-tuning", "crosstune", "list", "pet"):
+        assert lacks[slug]["text"] == "is for tasks whose output is class; here it is text"
+    many = split(pt.advise(many_classes(), "zoo:word-instruct"))[1]
+    assert many["crosstune"]["text"] == "is for tasks whose output is class; here it is classes"
 
 
 def test_without_labels_only_methods_without_labels():

@@ -28,5 +28,10 @@ def test_methods_stand_below_their_families(cli):
 def test_one_method_and_all_as_json(cli):
     shown = cli("methods", "gepa").stdout
     assert shown.startswith("gepa: ") and "--set metric_calls=780" in shown
+    shown = cli("methods", "crosstune").stdout
+    assert "role optimizer, if you like: generates (--optimizer)" in shown
+    assert "for tasks whose output is class; arXiv:2403.12468" in shown
+    assert "role policy: trainable (--policy)" in cli("methods", "dsp").stdout
+    assert "for masked, causal, seq2seq language models" in cli("methods", "list").stdout
     listed = json.loads(cli("methods", "--json").stdout)["methods"]
     assert {m["method"] for m in listed} >= {"promptagent", "ape", "protegi", "evoprompt", "gepa", "mipro", "cipher"}

@@ -56,6 +56,22 @@ def test_crosstune(cli, folder):
     assert [part["kind"] for part in parts] == ["network", "readout"]
 
 
+def test_texts_without_labels_come_from_a_file_of_their_own(cli, folder):
+    tiny.tiny_bert(folder / "model")
+    texts = folder / "texts.csv"
+    texts.write_text("text\n" + "\n".join(f"the parcel order {n}" for n in range(12)) + "\n", encoding="utf-8")
+    rows = (*SHARED[:-1], "--model", "hf:model", "--readout", "nearest-label", "--method", "pet")
+    short = ("words=parcel,slow,invoice,card", "rank=2", "repetitions=1", "steps=2", "student_steps=2")
+    given = [part for one in short for part in ("--set", one)]
+    without = cli("fit", *rows, *given, *BUDGET, cwd=folder)
+    assert without.returncode == 2 and "give a split 'unlabeled' (--unlabeled FILE)" in without.stderr
+    done = cli("fit", *rows, *given, *BUDGET, "--unlabeled", str(texts), "--out", "mine", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "pseudo-labels" in done.stdout + done.stderr
+    said = cli("apply", "mine", "--model", "hf:model", "the parcel order", cwd=folder)
+    assert said.stdout.strip() in WORDS
+
+
 @pytest.mark.skipif(find("word-mlm") is None, reason="zoo model word-mlm is not there")
 def test_list(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -33,6 +33,10 @@ SHORT = {
         **{"words": "the,my,is", "rank": 4, "rounds": 1, "steps": 5, "batch": 4},
         **{"teacher_steps": 3, "labelled_steps": 2},
     },
+    "pet": {
+        **{"templates": "{input} it is {mask} || {input} so {mask}", "words": "the,my,is", "rank": 4, "repetitions": 1},
+        **{"steps": 3, "batch": 4, "student_steps": 4, "student_batch": 4, "generations": 1},
+    },
     "dsp": {
         **{"imitation_epochs": 1, "imitation_rate": 1e-2, "batch": 4, "iterations": 2, "texts": 4},
         **{"epochs": 1, "rate": 1e-3, "samples": 1, "max_tokens": 3, "temperature": 0.7},

@@ -179,6 +179,20 @@ def test_without_any_reward_it_is_one_clear_line(value):
         rollouts(reward=lambda c, t, k: [Worth(value, {})] * 4)(0)
 
 
+@pytest.mark.parametrize(
+    ("token", "said"), [("</s>", "writes nothing at all"), ("lamp", "writes the same text for all inputs")]
+)
+def test_a_policy_that_has_collapsed_is_said_aloud_and_harms_nothing(token, said, monkeypatch):
+    body = policy().frozen()
+    (one,) = body.tokenizer(token, add_special_tokens=False)["input_ids"][-1:]
+    monkeypatch.setattr("promptology.training.rollouts.drawn", lambda logits, *a: torch.full((len(logits),), one))
+    it = rollouts(reward=lambda c, texts, k: [Worth(1.0, {})] * 4)
+    assert torch.isfinite(it.loss(it(0)))
+    assert said in it.run.warnings[0] and len(it.run.warnings) == 1
+    (entry,) = [e["values"] for e in it.run.history if e["step"] == "rollout"]
+    assert entry["distinct"] == 0.25
+
+
 def test_rewards_stand_at_their_tokens():
     it = rollouts(reward=lambda c, texts, k: [Worth(3.0, {0: 0.25})] * 4)
     it(0)

@@ -1,7 +1,7 @@
 """CrossTune: inputs attend to descriptions of the classes, over vectors that a black-box model returns.
 
 Danqing Luo, Chen Zhang, Yan Zhang, Haizhou Li, "CrossTune: Black-Box Few-Shot Classification with Label Enhancement",
-LREC-COLING 2024, arXiv:2403.12468. No code was published; what is marked (R) is a reconstruction.
+LREC-COLING 2024, arXiv:2403.12468. No code was published; what is marked "ours" is a reconstruction.
 
     h_x <- the frozen model's vector of each text, H <- of each class's description: once each, then kept
     head k = 1..K:  a_k = softmax((h_x W^Q_k) (H W^K_k)^T / sqrt(d_k))
@@ -54,6 +54,7 @@ Pairs = list[tuple[str, str]]
     paper="arXiv:2403.12468",
     needs={"model": Embeds | Differentiable},
     optional={"optimizer": Generates, "teacher": Embeds | Differentiable},
+    outputs=("class",),
 )
 @dataclass(frozen=True)
 class CrossTune:
@@ -64,31 +65,31 @@ class CrossTune:
     features: str = "auto"
     """What is read: embed (unit vectors), state (hidden states), or auto: state of a language model in this process."""
     layers: int = 4
-    """Last layers whose maximum is taken, where states are read (R); 0: the model's own pooled state."""
+    """Last layers whose maximum is taken, where states are read (ours); 0: the model's own pooled state."""
     heads: int = 8
-    """K (R)."""
+    """Heads K (ours)."""
     width: int = 0
-    """d_k; 0: d / K (R)."""
+    """Width d_k of a head; 0: d / K (ours)."""
     rate: float = 0.0003
-    """Rate of W^Q and W^K (R: 1e-4 to 1e-3)."""
+    """Rate of W^Q and W^K (ours: 1e-4 to 1e-3)."""
     decay: float = 0.01
-    """Weight decay (R: 0.01 to 0.1)."""
+    """Weight decay (ours: 0.01 to 0.1)."""
     batch: int = 16
-    """Items per step (R)."""
+    """Items per step (ours)."""
     epochs: int = 100
-    """Passes over the training vectors at most (R)."""
+    """Passes over the training vectors at most (ours)."""
     patience: int = 10
-    """Epochs without a better validation score after which the training ends (R)."""
+    """Epochs without a better validation score after which the training ends (ours)."""
     generated: int = 100
-    """Texts a class that the helper `optimizer` writes, where one is given (R)."""
+    """Texts a class that the helper `optimizer` writes, where one is given (ours)."""
     at_once: int = 10
-    """Texts that one request asks for (R)."""
+    """Texts that one request asks for (ours)."""
     shown: int = 4
-    """Labelled examples that a request shows (R)."""
+    """Labelled examples that a request shows (ours)."""
     switch: bool = True
     """Whether generated texts must pass; false: all of them are used."""
     confidence: float = 0.5
-    """tau: the teacher's probability of the class that was meant, at least (R)."""
+    """tau: the teacher's probability of the class that was meant, at least (ours)."""
 
     def plan(self, task: Task) -> Cost:
         """Return one pass for each labelled text and each class, once; texts of a chat model come on top."""
@@ -127,6 +128,11 @@ class CrossTune:
         plain = [c.name for c in signature.classes if not c.description]
         if plain and self.labels == "descriptions":
             run.warn(f"{len(plain)} classes have no description, so their names stand for them: {', '.join(plain)}")
+        by_wording: dict[str, list[str]] = {}
+        for c in signature.classes:
+            by_wording.setdefault(fill(WORDINGS[self.labels], label_values(c)), []).append(c.name)
+        for alike in (names for names in by_wording.values() if len(names) > 1):
+            run.warn(f"{', '.join(alike)} have the same description, so they cannot be told apart: reword it")
         return items
 
     def _readout(self, run: Run) -> Readout:
@@ -179,7 +185,7 @@ class CrossTune:
             patience=self.patience,
             beside=True,
         )
-        run.log("crosstune", texts=label, items=len(D), epochs=trained.steps / epoch, features=how[0])
+        run.log("crosstune", texts=label, items=len(D), epochs=round(trained.steps / epoch, 1), features=how[0])
         return learned(), trained.best_value
 
     def _written(self, run: Run, D: Pairs) -> Pairs:

@@ -12,27 +12,33 @@ Better Few-shot Learners", ACL 2021, arXiv:2012.15723 (LM-BFF: settings).
 
 Nothing is added to the model for that, so it answers before it has learned anything: `tune=none` is the cloze read as
 it is. `tune=full` trains all weights, as both papers do; `adapters` a few percent of them (LiST, arXiv:2110.06274). The
-model itself stays as it is. A causal model has its gap at the end of the template.
+model itself stays as it is. A causal model has its gap at the end of the template; an encoder-decoder reads the whole
+template, and says the word first of all.
 
 With `words=auto` the label words are those that the model expects at the gap of a class's training texts (LM-BFF,
-section 5.1). Not here: PET's ensembles over patterns and their distillation, LM-BFF's generated templates and demonstrations.
+section 5.1); `candidates` of them are tuned, and validation items choose. PET's ensembles over patterns, with what they
+teach a classifier, are the method `pet`. Not here: LM-BFF's generated templates and demonstrations.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import AUTO, KINDS, TOPIC, label_words
-from promptology.prompts.learned import Learned, Part
+from promptology.prompts.cloze import AUTO, KINDS, OUTPUTS, TOPIC, label_words
+from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
 from promptology.training.loop import PASSES
 from promptology.training.planning import every
+
+if TYPE_CHECKING:
+    from promptology.training.cloze import ClozeObjective
 
 TUNED = ("adapters", "full", "none")
 
@@ -44,6 +50,7 @@ TUNED = ("adapters", "full", "none")
     paper="arXiv:2001.07676",
     needs={"model": Trainable},
     kinds=KINDS,
+    outputs=OUTPUTS,
 )
 @dataclass(frozen=True)
 class ClozeTuning:
@@ -52,6 +59,9 @@ class ClozeTuning:
     words: str = ""
     """v: the words of each class in their order, "great|good, terrible"; empty: the class names; auto: found on
     the training texts (LM-BFF, section 5.1)."""
+    candidates: int = 1
+    """With words=auto: so many of the best combinations are tuned, the one that validation items like best is kept
+    (LM-BFF's code: 100)."""
     template: str = TOPIC
     """T: {mask} for the gap, {input} for the text, or {name} for the fields of a pair."""
     aggregate: str = "mean"
@@ -86,41 +96,51 @@ class ClozeTuning:
         scored = sum(i.labelled for i in task.validation) * words
         between = every(self)
         checks = -(-self.steps // between) if between else 0
-        return Cost(passes=found + PASSES * self.steps * self.batch + checks * scored)
+        one = PASSES * self.steps * self.batch + checks * scored
+        return Cost(passes=found + (self.candidates * (one + scored) if self._choosing else one))
+
+    @property
+    def _choosing(self) -> bool:
+        return self.words == AUTO and self.candidates > 1
 
     def fit(self, run: Run) -> Learned:
         """Return the weights that moved, with template and words."""
-        import torch
-
-        from promptology.injection import Filling
-        from promptology.prompts.sites import Weights
-        from promptology.training.adapters import Adapters
         from promptology.training.cloze import ClozeObjective
-        from promptology.training.initial import array
-        from promptology.training.inside import train_inside
-        from promptology.training.loop import Group
+        from promptology.training.objectives import score_of
 
+        if self.candidates < 1:
+            raise UsageError(f"{self.candidates} candidates leave nothing to tune; take 1 or more")
         if self.tune not in TUNED:
             raise UsageError(f"cloze-tuning tunes {', '.join(TUNED)}, not {self.tune!r}")
         body = run.model().frozen()
-        goal = ClozeObjective(run, body, self.template, self.words, self.aggregate)
+        goal = ClozeObjective(run, body, self.template, self.words, self.aggregate, self.candidates)
         if self.tune == "none":
             return goal.learned(method="cloze-tuning")
-        theta: dict[str, Any]
-        parts: Any
-        if self.tune == "adapters":
-            adapters = Adapters(run, body, self.rank, std=self.std, relu=False, head=True, name="cloze")
-            theta, parts, fillings = adapters.parameters, adapters.parts, adapters.fillings()
-        else:
-            movable = {*run.model().movable()}
-            base = {n: p for n, p in body.model.named_parameters() if n in movable}
-            theta = {n: torch.nn.Parameter(p.detach().float().clone()) for n, p in base.items()}
-            fillings = [Filling(f"weight:{name}", p) for name, p in theta.items()]
+        if not self._choosing:
+            return self._tuned(run, goal)
+        held = [i for i in run.task.validation if i.labelled]
+        if not held:
+            raise UsageError(
+                f"candidates are chosen on validation items, and task {run.task.name!r} has no labelled ones"
+            )
+        best, kept = -math.inf, run.start
+        for words in goal.found:
+            learned = self._tuned(run, ClozeObjective(run, body, self.template, words, self.aggregate))
+            figure = score_of(run, learned, held)
+            run.log("candidate", words=words, score=figure)
+            if figure > best:
+                best, kept = figure, learned
+                run.keep(kept)
+        return kept
 
-            def parts() -> list[Part]:
-                moved = [n for n, p in theta.items() if not torch.equal(p, base[n].float())] or list(theta)[:1]
-                return [Weights("full", {}, {name: array(theta[name]) for name in moved})]
+    def _tuned(self, run: Run, goal: ClozeObjective) -> Learned:
+        """Return what is learned with the words of an objective."""
+        from promptology.training.inside import train_inside
+        from promptology.training.loop import Group
+        from promptology.training.tuned import tuned
 
-        run.log("cloze-tuning", tune=self.tune, parameters=sum(p.numel() for p in theta.values()))
-        groups = [Group("weights", theta, self.rate, self.decay)]
-        return train_inside(run, goal, self, groups, lambda: fillings, "cloze-tuning", parts)
+        body = goal.body
+        theta = tuned(run, body, self.tune, self.rank, self.std, head=True, name="cloze")
+        run.log("cloze-tuning", tune=self.tune, parameters=sum(p.numel() for p in theta.parameters.values()))
+        groups = [Group("weights", theta.parameters, self.rate, self.decay)]
+        return train_inside(run, goal, self, groups, theta.fillings, "cloze-tuning", theta.parts)

@@ -33,7 +33,7 @@ from promptology.data.task import Task
 from promptology.errors import UsageError
 from promptology.methods.registry import method
 from promptology.models.access import Trainable
-from promptology.prompts.cloze import AUTO, KINDS, TOPIC
+from promptology.prompts.cloze import AUTO, KINDS, OUTPUTS, TOPIC
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
 from promptology.run.engine import Run
@@ -60,6 +60,7 @@ Pick = tuple[str, int, int]
     paper="arXiv:2110.06274",
     needs={"model": Trainable},
     kinds=KINDS,
+    outputs=OUTPUTS,
 )
 @dataclass(frozen=True)
 class LiST:
@@ -101,7 +102,8 @@ class LiST:
     """Labelled texts in L_meta (code)."""
 
     def plan(self, task: Task) -> Cost:
-        """Return the passes of teacher 0 and of all rounds."""
+        """Return the passes of teacher 0 and of all rounds; raises UsageError where there are no texts for them."""
+        self._unlabelled(task)
         labelled = sum(i.labelled for i in task.train)
         first, last, uniform = self._lengths(labelled)
         weighted = self.batch * (PASSES + 1) + PASSES * self.meta_batch
@@ -116,7 +118,7 @@ class LiST:
 
         body = run.model().frozen()
         goal = ClozeObjective(run, body, self.template, self.words)
-        rows = goal.clozes(self._unlabelled(run))
+        rows = goal.clozes(self._unlabelled(run.task))
         theta = self._adapters(run, body, "teacher")
         self._train(run, goal, theta, rows, None, 0)
         for s in range(1, self.rounds + 1):
@@ -133,15 +135,15 @@ class LiST:
         uniform = round(self.warmup * self.steps) if self.weights == META else self.steps
         return self.teacher_steps or epochs, last, uniform
 
-    def _unlabelled(self, run: Run) -> Sequence[Any]:
+    def _unlabelled(self, task: Task) -> Sequence[Any]:
         if self.weights not in (META, UNIFORM):
             raise UsageError(f"weights of pseudo-labels are {META} or {UNIFORM}, not {self.weights!r}")
-        if self.rounds and not run.task.unlabeled:
+        if self.rounds and not task.unlabeled:
             raise UsageError(
-                f"list learns from texts without labels, and task {run.task.name!r} has none: give a split "
-                "'unlabeled', or take cloze-tuning"
+                f"list learns from texts without labels, and task {task.name!r} has none: give a split "
+                "'unlabeled' (--unlabeled FILE), or take cloze-tuning"
             )
-        return run.task.unlabeled if self.rounds else ()
+        return task.unlabeled if self.rounds else ()
 
     def _adapters(self, run: Run, body: Any, name: str) -> Adapters:
         from promptology.training.adapters import Adapters

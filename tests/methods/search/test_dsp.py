@@ -103,6 +103,16 @@ def test_rewards_are_the_mean_of_the_answers_that_came():
     assert worths(run, start, [items[1]] * 2, ["dog cat", "garden"], samples=3, temperature=0.7)[0] == 1.0
 
 
+def test_the_defaults_are_the_authors():
+    method = DSP()
+    course = method.course()
+    assert (course.gamma, course.decay, course.clip, course.value, course.norm) == (0.99, 0.95, 0.2, 0.5, 0.5)
+    assert (course.weight_decay, course.rate, course.batch, course.epochs, course.critic) == (1e-6, 2e-6, 8, 5, "copy")
+    assert (course.mask.p, course.mask.least, course.refresh, course.top_k) == (0.9, 100, 20, 100)
+    assert (method.beta, method.target, method.reward, method.hit, method.miss) == (0.005, 0.5, 10.0, 1.0, 0.2)
+    assert (method.samples, method.temperature, method.imitation_rate, method.max_tokens) == (4, 0.7, 2e-5, 80)
+
+
 def test_c_the_baseline_and_keywords_make_the_reward():
     for baseline, ends in ((False, [10.0, 20 / 3]), (True, [5.0, 20 / 3 - 5.0])):
         method, run = DSP(max_tokens=20, samples=1, baseline=baseline), run_of()

@@ -253,6 +253,22 @@ def test_faults():
     assert "4 classes have no description, so their names stand for them" in run.warnings[0]
 
 
+def test_descriptions_that_are_equal_are_said_and_share_alike():
+    task = described(one_class(), about={**ABOUT, "late": ABOUT["refund"]})
+    run = run_of(task, HashingEncoder())
+    learned = CrossTune(epochs=2).fit(run)
+    assert run.warnings == ["late, refund have the same description, so they cannot be told apart: reword it"]
+    scores = bind(learned, HashingEncoder()).predict(task.test).scores
+    np.testing.assert_allclose(scores[:, 1], scores[:, 2], atol=1e-6)
+
+
+def test_the_defaults_are_the_cards():
+    method = CrossTune()
+    assert (method.layers, method.heads, method.width, method.epochs, method.patience) == (4, 8, 0, 100, 10)
+    assert (method.generated, method.confidence, method.switch) == (100, 0.5, True)
+    assert 1e-4 <= method.rate <= 1e-3 and 0.01 <= method.decay <= 0.1
+
+
 def test_a_class_without_examples_and_a_single_class_are_no_trouble():
     whole = one_class(train=16, validation=8)
     for keep in (["late", "refund"], ["late"]):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import transformers
 from whitebox import WORDS, many_classes, one_class, run_of, untouched, weights_of
 
 import promptology as pt
@@ -28,11 +29,25 @@ from promptology.training.layers import block_outputs, head_weights
 torch.set_num_threads(1)
 SAID = "parcel,slow,invoice,card"
 SHORT = {"steps": 4, "batch": 8, "checks": 0, "rank": 2, "words": SAID, "rate": 0.01}
+
+
+def tiny_bart(folder):
+    tokenizer = tiny.tiny_tokenizer("roberta")
+    config = transformers.BartConfig(
+        vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.eos_token_id, forced_bos_token_id=tokenizer.bos_token_id, dropout=0.0,
+    )  # fmt: skip
+    return tiny.save(transformers.BartForConditionalGeneration(config), tokenizer, folder)
+
+
 MAKE = {
     "bert": tiny.tiny_bert,
     "roberta": tiny.tiny_roberta,
     "gpt2": tiny.tiny_gpt2,
     "llama": tiny.tiny_llama,
+    "t5": tiny.tiny_t5,
 }
 
 
@@ -94,12 +109,12 @@ def test_adapters_stand_at_the_end_of_attention_and_feed_forward(folders):
         "gpt2": ("attn.c_proj", "mlp.c_proj"),
         "llama": ("self_attn.o_proj", "mlp.down_proj"),
     }
-    for name, folder in folders.items():
-        paths = [layer.path for layer in block_outputs(open_local(folder).frozen().model)]
+    for name in ends:
+        paths = [layer.path for layer in block_outputs(open_local(folders[name]).frozen().model)]
         assert len(paths) == 4
         assert all(path.endswith(ends[name][n % 2]) for n, path in enumerate(paths))
     heads = {name: len(head_weights(open_local(folder).frozen().model)) for name, folder in folders.items()}
-    assert heads == {"bert": 5, "roberta": 5, "gpt2": 0, "llama": 0}
+    assert heads == {"bert": 5, "roberta": 5, "gpt2": 0, "llama": 0, "t5": 0}
 
 
 def adapters(model, std=0.02, relu=False):
@@ -188,6 +203,20 @@ def test_a_step_is_adamw_on_the_cross_entropy_over_the_words(bert):
         assert apart[clear[name].numpy()].max(initial=0.0) < 1e-5
 
 
+def test_an_architecture_without_a_table_is_tuned_whole_and_adapters_are_one_line(tmp_path):
+    model, task = open_local(tiny_bart(tmp_path / "bart")), one_class()
+    before = weights_of(model)
+    learned = fit(model, task, tune="full", rate=1e-3)
+    found = bind(learned, model).predict(task.test)
+    goal = ClozeObjective(run_of(task, model), model.frozen(), template(model), SAID)
+    with torch.no_grad(), attach(model.frozen().model, injected_of(learned).fillings):
+        expected = goal.class_logprobs(goal.clozes(task.test)).numpy()
+    np.testing.assert_allclose(found.scores, expected, atol=2e-5)
+    assert untouched(model, before)
+    with pytest.raises(UsageError, match="no table says which layers end the blocks of 'bart' models"):
+        fit(model, task)
+
+
 def test_it_learns(bert):
     task = one_class(train=64, validation=24, test=24)
     learned = fit(bert, task, tune="full", steps=100, checks=4, rate=0.003)
@@ -235,6 +264,12 @@ def test_texts_beyond_the_context_keep_template_and_mask(bert):
     assert bind(learned, bert).predict([long]).outputs[0] in WORDS
 
 
+def test_a_template_longer_than_the_context_is_one_line(model):
+    long = "{input} " + "it was " * 400 + "about {mask}"
+    with pytest.raises(UsageError, match=r"reads 192 tokens, and the cloze template alone has 80.: no text fits"):
+        fit(model, template=long, tune="none")
+
+
 def test_faults(bert, folders, tmp_path):
     llama = open_local(folders["llama"])
     with pytest.raises(UsageError, match="the output of this task is classes"):
@@ -243,7 +278,9 @@ def test_faults(bert, folders, tmp_path):
         fit(bert, words="")
     with pytest.raises(UsageError, match="label word 'late parcel' falls into 2 tokens"):
         fit(llama, words="")
-    with pytest.raises(UsageError, match=r"is causal: \{mask\} must be the end of a template, not before ' it is: "):
+    with pytest.raises(
+        UsageError, match=r"llama is causal: \{mask\} must be the end of a template, not before ' it is: "
+    ):
         fit(llama, template="{mask} it is: {input}")
     with pytest.raises(UsageError, match="tunes adapters, full, none, not 'head'"):
         fit(bert, tune="head")
@@ -251,9 +288,11 @@ def test_faults(bert, folders, tmp_path):
         fit(bert, rank=-1)
     with pytest.raises(UsageError, match="nothing to train: give adapters a rank above 0"):
         fit(llama, rank=0)
-    t5 = open_local(tiny.tiny_t5(tmp_path / "t5"))
-    with pytest.raises(UsageError, match="a cloze is for masked and causal language models, not for seq2seq ones"):
-        ClozeTuning(**SHORT).fit(run_of(one_class(), t5))
+    encoder = open_local(tiny.tiny_bert(tmp_path / "encoder", head=False))
+    with pytest.raises(UsageError, match="a cloze is for language models, and this one is of kind encoder"):
+        ClozeTuning(**SHORT).fit(run_of(one_class(), encoder))
+    with pytest.raises(UsageError, match=r"t5 is seq2seq: \{mask\} must be the end of a template"):
+        fit(open_local(folders["t5"]), template="{mask} it is: {input}")
     shapes = {"x.A": np.zeros((2, 4), "f"), "x.B": np.zeros((8, 2), "f")}
     with pytest.raises(ArtifactError, match="adapter at x has A of 2 x 4 and B of 8 x 2; it needs rank x out"):
         Weights("adapter", {}, shapes)
