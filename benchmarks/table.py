@@ -37,9 +37,14 @@ def write(page: Path = PAGE) -> Path:
 
 def text_of(found: Mapping[str, Record], now: str) -> str:
     """Return the page for the records that count, by benchmark; `now` is the hash of today's source."""
-    ordered = sorted(found.values(), key=lambda r: int(r["benchmark"][1:]))
+    ordered = sorted(found.values(), key=lambda r: place(r["benchmark"]))
     parts = [INTRODUCTION, summary(ordered), *(section(record, now) for record in ordered)]
     return "\n\n".join(parts) + "\n"
+
+
+def place(name: str) -> tuple[int, str]:
+    """Return where a benchmark stands on the page: by its number, and those on real data, without one, behind."""
+    return (int(name[1:]), "") if name[1:].isdigit() else (1000, name)
 
 
 def summary(found: list[Record]) -> str:
