@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,9 @@ def text_of(found: Mapping[str, Record], now: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def place(name: str) -> tuple[int, str]:
-    """Return where a benchmark stands on the page: by its number, and those on real data, without one, behind."""
-    return (int(name[1:]), "") if name[1:].isdigit() else (1000, name)
+def place(name: str) -> tuple[float, str]:
+    """Return what benchmarks are ordered by: their numbers, and then, of those without, their names."""
+    return (float(name[1:]), "") if name[1:].isdecimal() else (math.inf, name)
 
 
 def summary(found: list[Record]) -> str:
