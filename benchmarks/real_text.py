@@ -115,6 +115,7 @@ NOTES = (
     "any score was seen; manual asks for the nearest name or sentence",
     "passes, mean over the seeds, and seconds of one processor, first seed (later ones find vectors of the same texts "
     "kept), are those of learning alone; a step of gradient counts three passes an item",
+    "results are kept one by one and read again by a later run; the seconds in the first line are those of the last",
 )
 
 
