@@ -35,6 +35,7 @@ WHERE = {
     "B22": "b22_tenants",
     "B23": "b23_long",
     "B24": "b24_test_time",
+    "B25": "b25_class_memory",
 }
 EXAMPLES = """examples:
   python -m benchmarks setup              make the peers' environments under .bench/envs

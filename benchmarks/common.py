@@ -53,6 +53,7 @@ class Session:
     equality: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
+    plots: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def say(self, line: str) -> None:
@@ -73,6 +74,10 @@ class Session:
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Record a table that no bar stands on; the first column names its rows."""
         self.tables.append({"title": title, "head": list(head), "rows": [list(row) for row in rows]})
+
+    def plot(self, title: str, x: str, y: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+        """Record points that the page shows as lines over logarithmic axes; all numbers are above 0."""
+        self.plots.append({"title": title, "x": x, "y": y, "series": {name: [*some] for name, some in series.items()}})
 
     def equal(self, what: str, sides: Mapping[str, Sequence[Any]]) -> None:
         """Record that all sides have the same values; raises BenchError where they differ: no timing without it."""

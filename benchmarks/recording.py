@@ -52,6 +52,7 @@ def recorded(
         "figures": session.figures,
         "notes": session.notes,
         "tables": session.tables,
+        "plots": session.plots,
         "runs": session.runs,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)

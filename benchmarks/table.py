@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the records: nothing in it is written by hand."""
+"""Writes docs/benchmarks.md and its pictures from the records: nothing in them is written by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import ROOT, BenchError
+from benchmarks.plots import lines
 from benchmarks.recording import records, source, that_count
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -33,6 +34,9 @@ def write(page: Path = PAGE) -> Path:
         raise BenchError("nothing is recorded yet; run python -m benchmarks all")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text_of(found, source()))
+    for record in found.values():
+        for name, plot in plots_of(record).items():
+            (page.parent / name).write_text(lines(plot), encoding="utf-8")
     return page
 
 
@@ -73,6 +77,7 @@ def section(record: Record, now: str) -> str:
         *(f"| {f['what']} | {shown(f)} | {bar_of(f)} | {met_of(f)} |" for f in record["figures"]),
         "",
         *(line for table in record.get("tables", ()) for line in lines_of(table)),
+        *(f"![{plot['title']}]({name})\n" for name, plot in plots_of(record).items()),
         *(f"- checked first: {line}" for line in record["equality"]),
         *(f"- {note}" for note in record["notes"]),
         f"- versions: {versions_of(record['versions'])}",
@@ -83,6 +88,12 @@ def section(record: Record, now: str) -> str:
         f"- source {record['source']}" + ("" if record["source"] == now else ", not the present one"),
     ]
     return "\n".join(lines)
+
+
+def plots_of(record: Record) -> dict[str, Mapping[str, Any]]:
+    """Return the plots of a benchmark by the names of their files, which lie beside the page."""
+    of = record["benchmark"].lower()
+    return {f"benchmarks-{of}-{n}.svg": plot for n, plot in enumerate(record.get("plots", ()), 1)}
 
 
 def lines_of(table: Mapping[str, Any]) -> list[str]:

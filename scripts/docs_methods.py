@@ -41,6 +41,7 @@ ACCESS = {
     "this process",
     "trainable": "has weights that a copy may move, while it stays as it is: a transformers model in this process",
     "two-tower": "puts images and texts into one space: a CLIPModel or SiglipModel in this process",
+    "varies": "makes pictures of a picture: a Python function, around a diffusion model for example",
     "edits": "makes of a draft what is wanted, as a person does: an object with `edit(context, draft)`, in Python",
 }
 ROLES = {
@@ -51,6 +52,7 @@ ROLES = {
     "encoder": "tells which contexts are similar",
     "person": "changes drafts by hand",
     "policy": "writes a hint for each input, and learns to",
+    "views": "makes pictures of the picture at hand",
 }
 EXAMPLES = {
     "generates": ("tickets", "simulated:tickets", "300calls"),
@@ -69,6 +71,14 @@ SMALLER = {
 }
 """Settings of an example, where the defaults would take minutes or are for larger models than come with the package."""
 
+HELPERS = {"policy": ("zoo:word-t5", 'pt.model("zoo:word-t5")'), "views": ("pictures:vary", "vary")}
+"""What an example gives as a helper that a method needs: on the command line, and in Python."""
+VARY = """from PIL import ImageOps
+
+
+def vary(picture, count, seed):
+    \"\"\"Return pictures of what a picture shows; a diffusion model that varies images would make better ones.\"\"\"
+    return [ImageOps.posterize(picture, 1 + n % 8) for n in range(count)]"""
 ENOUGH = 180
 """Calls of learning that a budget of 300 holds, 40 % being kept for evidence."""
 PEOPLE = """A person has to be there, or texts that a person edited:
@@ -178,9 +188,10 @@ def example(card: Card) -> list[str]:
         budget = "5000calls"
     lines = [f"promptology fit --task {_quoted(task)} --model {model} --method {card.slug}"]
     given = ""
-    if policy := "policy" in card.needs:
+    helper = next((role for role in HELPERS if role in card.needs), "")
+    if helper:
         lines[0] += " \\"
-        lines.append("    --policy zoo:word-t5")
+        lines.append(f"    --{helper} {HELPERS[helper][0]}")
     shown = SMALLER.get(card.slug) or {f.name: f.default for f in card.settings[:1] if f.default != ""}
     if shown:
         lines[-1] += " \\"
@@ -189,8 +200,9 @@ def example(card: Card) -> list[str]:
         given = f"    settings={shown},\n".replace("'", '"')
     else:
         lines[-1] += f" --budget {budget}"
-    given += '    helpers={"policy": pt.model("zoo:word-t5")},\n' if policy else ""
-    code = f"""import promptology as pt
+    given += f'    helpers={{"{helper}": {HELPERS[helper][1]}}},\n' if helper else ""
+    imported = "from pictures import vary\n\n" if helper == "views" else ""
+    code = f"""{imported}import promptology as pt
 
 task = pt.load_task("{task}")
 result = pt.fit(
@@ -205,7 +217,8 @@ print(result.evidence)"""
         "generates": f"{chat}:",
         "embeds": "With MiniLM, which comes with the extra `demo`:",
     }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
-    return [about, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
+    file = [f'```python title="pictures.py"\n{VARY}\n```'] if helper == "views" else []
+    return [about, *file, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
 
 
 def _calls(card: Card, task: str) -> int:

@@ -18,6 +18,7 @@ from promptology.models.access import offers
 from promptology.models.opening import in_role
 from promptology.run.budget import Budget
 from promptology.run.cost import Price
+from promptology.run.embedding import texts_per_call
 from promptology.run.handles import Handle
 from promptology.run.meter import Limits, Meter
 from promptology.run.progress import Bar
@@ -104,7 +105,7 @@ def default_budget(model: Any) -> str:
     """Return the budget that is used, and said aloud, where none is given."""
     offered = offers(model)
     asked = bool({"generates", "scores"} & {*offered}) and not getattr(model, "local", False)
-    return DEFAULT_BUDGET if asked else "200000passes"
+    return DEFAULT_BUDGET if asked or texts_per_call(model) else "200000passes"
 
 
 def open_all(helpers: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from promptology.models.access import offers
 from promptology.models.opening import model as open_model
 from promptology.prompts.learned import Learned
 from promptology.prompts.outputs import answer_text
-from promptology.prompts.render import messages
+from promptology.prompts.render import input_text, messages
 from promptology.prompts.start import start_from
 from promptology.run.budget import Budget
 from promptology.run.cost import Cost, Price
+from promptology.run.embedding import texts_per_call
 from promptology.search.planning import grades
 
 BYTES_PER_TOKEN = 4
@@ -55,9 +56,13 @@ def plan(
     if learning and learning.calls and start.readout.type == "label-likelihood":
         learning = None  # a method plans with one call per prediction
     one = _prediction(task, model, start, run_settings).plus(_priced(grades(task, 1), run_settings.prices.get("judge")))
-    counts = _labelled(task)
-    again = run_settings.noise_floor if one.calls else 0
-    evidence = one.scaled((2 if one.calls else 1) * sum(counts.values()) + min(again, counts["test"]))
+    counts, at_once = _labelled(task), texts_per_call(model)
+    if learning and at_once:  # the passes of a plan are texts, which a server embeds several at a time
+        learning = learning._replace(passes=0).plus(_together(one, learning.passes, at_once))
+    again = run_settings.noise_floor if one.calls and not at_once else 0
+    pairs, wordings = _pairs(one, at_once), 2 * len(task.signature.classes) if at_once else 0
+    evidence = _together(one, pairs * counts["validation"] + wordings, at_once)
+    evidence = evidence.plus(_together(one, pairs * counts["test"] + min(again, counts["test"]), at_once))
     learning = learning and _priced(learning, run_settings.prices.get("model"))
     share = _affordable(learning, task, run_settings.budget, again)
     return {
@@ -69,7 +74,7 @@ def plan(
         "learning": learning.to_json() if learning else None,
         "affordable": share,
         "evidence_at_most": evidence.to_json(),
-        "evidence_items": _covered(counts, one, learning, share, run_settings.budget, again),
+        "evidence_items": _covered(counts, one, learning, share, run_settings.budget, again, at_once),
         "covered": run_settings.budget.covers(evidence.plus(learning or Cost())),
         "settings": {f.name: getattr(chosen, f.name) for f in fields(chosen)},
     }
@@ -83,16 +88,31 @@ def _prediction(task: Task, model: Any, start: Learned, settings: Settings) -> C
     """Return the cost of one prediction by the start: passes, or calls with the tokens they are likely to take."""
     likelihood = start.readout.type == "label-likelihood"
     each = len(task.signature.classes) if likelihood else 1
+    items = [*task.validation, *task.train, *task.test, *task.unlabeled][:200]
+    if texts_per_call(model):
+        read = sum(len(input_text(i.inputs, task.signature).encode("utf-8", "replace")) for i in items)
+        tokens = math.ceil(read / max(len(items), 1) / BYTES_PER_TOKEN)
+        return _priced(Cost(1, tokens, estimated=True), settings.prices.get("model"))
     if start.roles["model"] == "embeds" or getattr(model, "local", False):
         return Cost(passes=each)
-    items = [*task.validation, *task.train, *task.test, *task.unlabeled][:200]
     size = sum(_bytes(start, item, task) for item in items) / max(len(items), 1)
     shown = [answer_text(i.target, task.signature, i.inputs) for i in items if i.labelled and not i.sealed]
     said = [len(text.encode("utf-8", "replace")) for text in shown]
     out = sum(said) / len(said) if said else 200.0
     wrote = 1 if likelihood else math.ceil(out / BYTES_PER_TOKEN)
-    tokens = Cost(each, each * math.ceil(size / BYTES_PER_TOKEN), each * wrote, estimated=True)
-    return _priced(tokens, settings.prices.get("model"))
+    asked = Cost(each, each * math.ceil(size / BYTES_PER_TOKEN), each * wrote, estimated=True)
+    return _priced(asked, settings.prices.get("model"))
+
+
+def _pairs(one: Cost, at_once: int) -> int:
+    """Return how often an item is asked, by start and found: twice, or once where both read the same vector."""
+    return 2 if one.calls and not at_once else 1
+
+
+def _together(one: Cost, items: int, at_once: int) -> Cost:
+    """Return the cost of items that cost `one` each by themselves, where one call takes `at_once` of them (0: one)."""
+    whole = one.scaled(items)
+    return whole._replace(calls=-(-whole.calls // max(at_once, 1)))
 
 
 def _bytes(start: Any, item: Item, task: Task) -> int:
@@ -117,11 +137,18 @@ def _affordable(learning: Cost | None, task: Task, budget: Budget, again: int) -
 
 
 def _covered(
-    counts: Mapping[str, int], one: Cost, learning: Cost | None, share: float | None, budget: Budget, again: int
+    counts: Mapping[str, int],
+    one: Cost,
+    learning: Cost | None,
+    share: float | None,
+    budget: Budget,
+    again: int,
+    at_once: int,
 ) -> dict[str, int]:
     """Return the validation and test items on which start and found can both be asked after the search.
 
-    `again`: items that are asked a second time; their part of what is left is kept for them.
+    `again`: items that are asked a second time; their part of what is left is kept for them. `at_once`: items whose
+    vectors one call brings, 0 where items are not embedded by a server.
     """
     used = (learning or Cost()).scaled(1.0 if share is None else share)
     others = 2 * sum(counts.values())
@@ -129,14 +156,16 @@ def _covered(
     kept = {r: back * (budget.limits[r] - getattr(used, r)) for r in RESOURCES if r in budget.limits}
 
     def most(n: int, used: Cost, part: float) -> int:
-        pairs = 2 if one.calls else 1
         room = [
-            part * (budget.limits[r] - kept[r] - getattr(used, r)) / (pairs * getattr(one, r))
+            part
+            * (budget.limits[r] - kept[r] - getattr(used, r))
+            / (_pairs(one, at_once) * getattr(one, r))
+            * (max(at_once, 1) if r == "calls" else 1)
             for r in RESOURCES
             if r in budget.limits and getattr(one, r)
         ]
         return max(0, min([n, *(int(x) for x in room)]))
 
     validation = most(counts["validation"], used, VALIDATION_SHARE)
-    after = used.plus(one.scaled((2 if one.calls else 1) * validation))
+    after = used.plus(_together(one, _pairs(one, at_once) * validation, at_once))
     return {"validation": validation, "test": most(counts["test"], after, 1.0)}

@@ -13,6 +13,7 @@ from promptology.data.items import digest
 from promptology.data.scoring import figures_of
 from promptology.data.task import SPLITS, Task
 from promptology.errors import BudgetEnded, UsageError
+from promptology.evidence.calibration import calibration_error
 from promptology.evidence.documents import model_entry, score_of, task_entry
 from promptology.evidence.fitting import Settings, ledger_of
 from promptology.evidence.guards import Guards, check_length, guard_prompt, measured_twice
@@ -144,6 +145,8 @@ def _evaluate_one(
     guards = guard_prompt(task, learned, handles["model"], noise, openings)
     (one,) = both
     metrics = figures_of(task.metric, one.outputs, one.targets)
+    if one.confidence:
+        metrics["ece"] = calibration_error(one.confidence, one.outputs, one.targets)
     rng = np.random.default_rng(int(task.items_fingerprint(), 16))
     interval = bootstrap_interval(task.metric, one.outputs, one.targets, rng)
     doc = _evaluation_document(task, model, learned, interval, metrics, one, meter, run_settings, openings, command)

@@ -24,7 +24,7 @@ Also = Annotated[
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the method; may be repeated.")]
 
-EVALUATE = """Measure one prompt: score with a 95 % interval, parse rate, cost.
+EVALUATE = """Measure one prompt: score with a 95 % interval, parse rate, cost; of images also the calibration error.
 
 Example: promptology evaluate --task tickets.csv --text message --label queue
 --model openai:llama3@http://localhost:11434/v1 --prompt prompt.txt

@@ -49,9 +49,9 @@ class Common:
         O(
             "--model",
             "-m",
-            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "hf:FOLDER_OR_ID" (causal, '
-            'masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), "zoo:NAME" (`promptology zoo list`), '
-            '"simulated:WORLD", "module:function" or a plug-in\'s.',
+            help='"minilm", "openai:NAME@URL", "completions:NAME@URL" (base models), "embeddings:NAME@URL" (vectors of '
+            'texts), "hf:FOLDER_OR_ID" (causal, masked, encoder-decoder, encoder, CLIP, SigLIP of transformers), '
+            '"zoo:NAME" (`promptology zoo list`), "simulated:WORLD", "module:function" or a plug-in\'s.',
         ),
     ]
     text: Annotated[str | None, O("--text", metavar="COL[,COL]", help="Input columns.")] = None
@@ -61,6 +61,10 @@ class Common:
     label: Annotated[str | None, O("--label", metavar="COL", help="Label column.")] = None
     test: Annotated[
         str | None, O("--test", metavar="FILE", help="Test file; without it a sealed test split is drawn.")
+    ] = None
+    unlabeled: Annotated[
+        str | None,
+        O("--unlabeled", metavar="FILE", help="File of inputs without labels, to learn from."),
     ] = None
     metric: Annotated[
         str | None,
@@ -184,6 +188,7 @@ class Common:
             image=self.image,
             label=self.label,
             test=self.test,
+            unlabeled=self.unlabeled,
             metric=self.metric,
             output=self.output,
             split_seed=self.split_seed,

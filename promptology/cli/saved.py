@@ -205,7 +205,11 @@ def _features(learned: Any, model: str, device: str | None, path: Path | None, a
 
     if not model or path is None:
         raise UsageError("export to features needs the model that makes them and a file: --model MODEL --out FILE")
-    written = export_features(learned, opened(model, {"device": device}), path)
+    watcher = Watcher()
+    try:
+        written = export_features(learned, opened(model, {"device": device}), path)
+    finally:
+        watcher.close()
     classes = learned.signature.class_names
     if as_json:
         return out_json({"to": "features", "file": str(written), "classes": list(classes)})

@@ -16,7 +16,9 @@ Example: promptology simulate --port 8000 --world tickets --latency 0.05
 then: promptology fit --task tickets --model openai:simulated@http://127.0.0.1:8000/v1 --budget 300calls
 
 or: promptology evaluate --task tickets --model completions:simulated@http://127.0.0.1:8000/v1
---readout label-likelihood"""
+--readout label-likelihood
+
+or: promptology evaluate --task tickets --model embeddings:simulated@http://127.0.0.1:8000/v1"""
 
 
 @app.command(help=SIMULATE)

@@ -13,15 +13,15 @@ from promptology.errors import UsageError
 
 
 def more_tasks(shared: Common, task: Any, specs: Sequence[str], option: str) -> dict[str, Any]:
-    """Return the task and further ones by name; columns and metric are the same for all, a --test file is the first's.
+    """Return the task and further ones by name; columns and metric are the same for all.
 
-    Raises UsageError for one name twice.
+    Files of --test and --unlabeled are the first's. Raises UsageError for one name twice.
     """
     found = {str(task.name): task}
     for name, spec in named(specs, option, must=True):
         if name in found:
             raise UsageError(f"{option}: a task is named {name!r} already, choose another name")
-        found[name] = replace(shared, task=spec, test=None).load()
+        found[name] = replace(shared, task=spec, test=None, unlabeled=None).load()
     return found
 
 

@@ -186,7 +186,10 @@ def _folder(path: Path) -> dict[str, Table]:
         if files:
             tables[split] = read_table(files[0])
     if "train" not in tables:
-        raise UsageError(f"{path} has no train file; a folder holds train{{{','.join(SUFFIXES)}}} and further splits")
+        raise UsageError(
+            f"{path} has no train file; a folder holds train{{{','.join(SUFFIXES)}}} and further splits, or images "
+            "with a sub-folder for each class"
+        )
     return tables
 
 

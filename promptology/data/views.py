@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ BICUBIC = 3
 TRIES = 10
 DECODED = 2
 """A crop is cut from an image that keeps this many times the side of the view, if it has as many."""
+ROOM = 1e9
+"""Bytes of decoded pictures that are kept while views of them are drawn."""
 _GREY = np.array((0.299, 0.587, 0.114), np.float32)
 
 Views = Callable[["Picture"], Sequence["Picture"]]
@@ -66,14 +68,37 @@ class Augment:
         return left, top, left + w, top + h
 
 
+class Decoded:
+    """Pictures of images of which many views are drawn: decoded once while they fit into `room` bytes, else anew."""
+
+    def __init__(self, room: float = ROOM) -> None:
+        self._room = room
+        self._kept: dict[str, Picture] = {}
+
+    def rgb(self, image: Image, least: int) -> Picture:
+        """Return the picture of an image; `least`: the side that is needed, the same for all of them."""
+        if image.digest in self._kept:
+            return self._kept[image.digest]
+        picture = image.rgb(least)
+        size = 3 * picture.width * picture.height
+        if size <= self._room:
+            self._room -= size
+            self._kept[image.digest] = picture
+        return picture
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """The n-th random view of an image, in the image's place: it depends on what is shown, `seed` and `n` alone."""
+    """The n-th random view of an image, in the image's place: it depends on what is shown, `seed` and `n` alone.
+
+    `decoded`: where its picture may be kept for the views that follow.
+    """
 
     image: Image
     augment: Augment = Augment()
     seed: int = 0
     n: int = 0
+    decoded: Decoded | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -89,7 +114,8 @@ class Drawn:
         """Return the view, `least` pixels wide and high (0: 224)."""
         side = least or 224
         rng = np.random.default_rng([self.seed, self.n, int(self.image.digest, 16)])
-        return self.augment(self.image.rgb(DECODED * side), side, rng)
+        whole = self.decoded.rgb(self.image, DECODED * side) if self.decoded else self.image.rgb(DECODED * side)
+        return self.augment(whole, side, rng)
 
 
 def crops(

@@ -19,6 +19,7 @@ from promptology.evidence.streams import NAME as STREAM
 from promptology.evidence.streams import check_stream, prequential
 from promptology.evidence.turns import check_alive, held_back
 from promptology.methods.registry import Card
+from promptology.predict import bind
 from promptology.prompts.learned import Learned
 from promptology.prompts.saving import save
 from promptology.run.cost import Cost
@@ -263,6 +264,7 @@ class Course(NamedTuple):
 
 def _hold_out(card: Card, method: Any, settings: Settings, run: Run, meter: Meter, say: Observer) -> Course:
     """Learn, choose on validation, measure on the sealed split or in a duel."""
+    bind(run.start, run.model(), dict(run.roles))  # a start that cannot be read is told before anything is learned
     meter.held_back = held_back(run.task, settings.budget, settings.noise_floor, calls_each(method))
     found = within(run, learn(method, run))
     check_alive(card, run, meter, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from promptology.data.scoring import Metric
 from promptology.data.task import Task
 from promptology.errors import BudgetEnded, TooManyMissing
 from promptology.predict import Predictions, Predictor, joined, predict_many
+from promptology.predict.images import confidences
 from promptology.predict.judging import Referee
 from promptology.run.cost import ZERO, Cost
 from promptology.run.meter import Meter
@@ -26,7 +28,8 @@ SMALLEST = 0.05
 class Measured:
     """One prompt on items: targets and outputs of those that were answered, and what it cost.
 
-    `ungraded`: items among the missing whose answer a judge did not grade readably.
+    `ungraded`: items among the missing whose answer a judge did not grade readably. `confidence`: the probability of
+    each output, empty where a readout gives none.
     """
 
     outputs: list[Any]
@@ -37,6 +40,7 @@ class Measured:
     per_prediction: Cost
     raw: dict[str, str | None] = field(default_factory=dict)
     ungraded: int = 0
+    confidence: list[float] = field(default_factory=list)
 
     @property
     def n(self) -> int:
@@ -60,10 +64,11 @@ class Measured:
             self.per_prediction,
             self.raw,
             self.ungraded,
+            [self.confidence[i] for i in keep] if self.confidence else [],
         )
 
 
-def measured(predictions: Predictions, items: Sequence[Item]) -> Measured:
+def measured(predictions: Predictions, items: Sequence[Item], confidence: Sequence[float] = ()) -> Measured:
     """Pair predictions with labels, leaving out what is missing."""
     came = [i for i, gone in enumerate(predictions.missing) if not gone]
     return Measured(
@@ -75,6 +80,7 @@ def measured(predictions: Predictions, items: Sequence[Item]) -> Measured:
         predictions.cost.each(len(came)),
         {item.id: raw for item, raw in zip(items, predictions.raw, strict=True)},
         predictions.ungraded,
+        [confidence[i] for i in came] if confidence else [],
     )
 
 
@@ -99,16 +105,30 @@ def affordable(
     """
     if not meter.budget.limits:
         return len(items)
+    if any(p.handle.called for p in predictors):
+        # Vectors that are asked for together take fewer calls than each by itself.
+        def over(n: int) -> bool:
+            return not _covered(meter, predictors, [items[: n + 1]], judge)
+
+        return bisect_left(range(len(items)), True, key=over)
+    return _covered(meter, predictors, [[item] for item in items], judge)
+
+
+def _covered(
+    meter: Meter, predictors: Sequence[Predictor], parts: Sequence[Sequence[Item]], judge: Referee | None
+) -> int:
+    """Return how many of the first parts fit into what is left, each asked about by itself."""
     total = ZERO
     known: dict[int, set[Any]] = {id(p.handle): set() for p in predictors}
-    for n, item in enumerate(items):
+    for n, some in enumerate(parts):
         for p in predictors:
-            total = total.plus(p.most([item], known[id(p.handle)]))
+            total = total.plus(p.most(some, known[id(p.handle)]))
         if judge:
-            total = total.plus(judge.worst(predictors, item))
+            for item in some:
+                total = total.plus(judge.worst(predictors, item))
         if not meter.covers(total.scaled(meter.tries)):
             return n
-    return len(items)
+    return len(parts)
 
 
 @contextmanager
@@ -134,7 +154,12 @@ def measure(
     TooManyMissing where more of a judge's grades are unreadable than the run tolerates.
     """
     many = predict_covered(meter, predictors, items, judge)
-    return [measured(p, items[: len(p.outputs)]) for p in many] if many else None
+    if not many:
+        return None
+    return [
+        measured(found, items[: len(found.outputs)], confidences(predictor.learned, found))
+        for predictor, found in zip(predictors, many, strict=True)
+    ]
 
 
 def predict_covered(

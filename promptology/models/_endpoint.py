@@ -17,7 +17,7 @@ from promptology.errors import ModelError, UsageError
 from promptology.models import _http_wire as wire
 from promptology.models._connection import Connection, Flight, Outage
 from promptology.models.access import Answer, Failure, Outcome, Request
-from promptology.models.loop import arrivals, stream
+from promptology.models.loop import arrivals
 
 Deliver = Callable[[tuple[int, Outcome]], None]
 log = logging.getLogger("promptology")
@@ -99,12 +99,8 @@ class Endpoint:
         self._refusals = 0
         self._secrets()  # a missing key shows here, not after the first batch is prepared
 
-    def generate(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yield (index, outcome) as answers come in, each request at most `attempts` times."""
-        return stream(lambda deliver: self._all(requests, attempts, deliver))
-
     def arrivals(self, requests: Sequence[Request], attempts: int = 1) -> Iterator[tuple[int, Outcome] | None]:
-        """Yield like `generate`, and None whenever nothing more has come yet."""
+        """Yield (index, outcome) as outcomes come in, and None whenever nothing more has come yet."""
         return arrivals(lambda deliver: self._all(requests, attempts, deliver))
 
     def share_rate(self, processes: int) -> None:

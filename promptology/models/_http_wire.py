@@ -101,9 +101,9 @@ class Reply(NamedTuple):
 def split_address(url: str) -> tuple[str, Secrets]:
     """Return the base address, to which the endpoint's path is appended, and user and password that stood in it.
 
-    An address without a path gets /v1; one that already ends in (/chat)/completions is taken as it stands. A query is
-    refused: it would hold keys or settings that belong elsewhere. Messages do not quote the address, which may hold a
-    password.
+    An address without a path gets /v1; one that already ends in (/chat)/completions or /embeddings is taken as it
+    stands. A query is refused: it would hold keys or settings that belong elsewhere. Messages do not quote the address,
+    which may hold a password.
     """
     url = url.strip()
     try:
@@ -118,7 +118,8 @@ def split_address(url: str) -> tuple[str, Secrets]:
     if parts.query or parts.fragment:
         raise UsageError(f"the address of {parts.hostname} has a part after ? or #; leave it out")
     path = parts.path.rstrip("/")
-    bare = path.removesuffix("/completions").removesuffix("/chat") if path.endswith("/completions") else path or "/v1"
+    end = next((e for e in ("/chat/completions", "/completions", "/embeddings") if path.endswith(e)), "")
+    bare = path.removesuffix(end) if end else path or "/v1"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != PORTS[parts.scheme]:
         host = f"{host}:{port}"

@@ -170,7 +170,11 @@ class Scores(Protocol):
 
 @runtime_checkable
 class Embeds(Protocol):
-    """Text to vectors."""
+    """Text to vectors.
+
+    A model behind a server may also offer `texts_per_call`, `requests`, `vectors` and `arrivals`, as
+    `promptology.models.http.EmbeddingsEndpoint` does; it is charged calls and tokens then, else a pass per text.
+    """
 
     name: str
 

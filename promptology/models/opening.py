@@ -10,12 +10,12 @@ from promptology.errors import UsageError
 from promptology.models.access import offers
 
 FORMS = (
-    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "hf:FOLDER_OR_ID", "zoo:NAME", "simulated:WORLD", '
-    "or give a Python callable, or a transformers model with its tokenizer"
+    'write "minilm", "openai:NAME@URL", "completions:NAME@URL", "embeddings:NAME@URL", "hf:FOLDER_OR_ID", '
+    '"zoo:NAME", "simulated:WORLD", or give a Python callable, or a transformers model with its tokenizer'
 )
 VIEWS = "views"
 """The role of what makes pictures of a picture."""
-REMOTE = ("openai", "completions")
+REMOTE = ("openai", "completions", "embeddings")
 """Kinds of models behind a server, which take rpm, workers, timeout and key_env."""
 KINDS = (*REMOTE, "hf", "zoo", "simulated")
 OPENAI = "https://api.openai.com/v1"
@@ -26,6 +26,7 @@ def model(source: Any, tokenizer: Any = None, **options: Any) -> Any:
 
     `source`: "minilm"; "openai:NAME@URL" (any OpenAI-compatible chat endpoint; without @URL the hosted one);
     "completions:NAME@URL" (the same for base models, by plain completions, with log-probabilities where offered);
+    "embeddings:NAME@URL" (vectors of texts by an OpenAI-compatible embeddings endpoint);
     "hf:FOLDER_OR_ID" (any transformers model: causal, masked, encoder-decoder, encoder, CLIP, SigLIP; options `device`,
     `dtype`, `bits`, `chat`, `trust_code`, see `promptology.models.local.opened.Opened`); "zoo:NAME" (a small model that
     comes with this package, opened as those of "hf:" are; `promptology zoo list` names them); "simulated:WORLD" (a
@@ -87,7 +88,7 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
             raise UsageError(f'model "minilm" does not take {", ".join(sorted(unknown))}; it takes device and dtype')
         return minilm(**options)
     if kind in REMOTE and rest:
-        from promptology.models.http import ChatEndpoint, CompletionsEndpoint
+        from promptology.models.http import ChatEndpoint, CompletionsEndpoint, EmbeddingsEndpoint
 
         # An address with its scheme begins at "@http"; else the last "@" separates it, since names such as
         # "org/model@revision" exist, and so do addresses with a login.
@@ -97,7 +98,8 @@ def _from_text(text: str, options: dict[str, Any]) -> Any:
             name, url = rest, OPENAI
         if not name or not url:
             raise UsageError(f"model {text!r} lacks its {'name' if not name else 'address'}; write {kind}:NAME@URL")
-        return (ChatEndpoint if kind == "openai" else CompletionsEndpoint)(name, url, **options)
+        kinds = {"openai": ChatEndpoint, "completions": CompletionsEndpoint, "embeddings": EmbeddingsEndpoint}
+        return kinds[kind](name, url, **options)
     if kind in ("hf", "zoo") and rest:
         from promptology.models.local.classes import open_local
 

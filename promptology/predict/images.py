@@ -78,6 +78,7 @@ class ClassFeatures(ImagePredictor):
         self.adapting = adapting_of(learned, handles) if len(signature.classes) > 1 else None
         moved = self.of_texts is not None and any(callable(f.filler) for f in self.of_texts.fillings)
         self.each = moved or self.adapting is not None
+        self._check_wordings()
 
     def texts(self, items: Sequence[Item]) -> Sequence[Asked]:
         """Return the wordings of all classes, and the images."""
@@ -102,23 +103,38 @@ class ClassFeatures(ImagePredictor):
 
     @cached_property
     def wordings(self) -> list[list[str]]:
-        """The wordings of each class; raises UsageError where one is longer than the model reads."""
+        """The wordings of each class."""
         templates = self._option("templates")
         if not templates or isinstance(templates, str):
             raise ArtifactError("readout class-features needs its option 'templates', a list of wordings")
         if self.each and len(templates) > 1:
             raise ArtifactError("context that depends on the image stands in one wording, and there are several")
         values = [{k: unmarked(v) for k, v in label_values(c).items()} for c in self.signature.classes]
-        found = [[fill(self._own(t, n), value) for t in templates] for n, value in enumerate(values)]
-        most, room = self.handle.context, ENDS + self._length
-        for label, texts in zip(self.signature.classes, found, strict=True):
-            counted = self.handle.count_tokens(unplaced(max(texts, key=len)))
-            if most is not None and counted is not None and counted + room > most:
+        return [[fill(self._own(t, n), value) for t in templates] for n, value in enumerate(values)]
+
+    def _check_wordings(self) -> None:
+        """Raise UsageError for a wording longer than the model reads, and for classes that it reads as the same."""
+        most, room, known = self.handle.context, ENDS + self._length, dict[Any, str]()
+        for label, texts in zip(self.signature.classes, self.wordings, strict=True):
+            plain = [unplaced(text) for text in texts]
+            tokens = [self.handle.tokens(text) for text in plain]
+            longest = max(map(self._counted, plain, tokens)) + room
+            if most is not None and longest > most:
                 raise UsageError(
-                    f"class {label.name[:60]!r}: its wording has {counted + room} tokens and {self.handle.name} reads "
+                    f"class {label.name[:60]!r}: its wording has {longest} tokens and {self.handle.name} reads "
                     f"{most}; give the class a shorter name"
                 )
-        return found
+            if None in tokens or "classes" in self.learned.readout.options:  # unknown, or a context of its own
+                continue
+            other = known.setdefault(tuple(map(tuple, tokens)), label.name)  # type: ignore[arg-type]
+            if other != label.name:
+                raise UsageError(
+                    f"{self.handle.name} reads the classes {other[:60]!r} and {label.name[:60]!r} as the same tokens "
+                    "and cannot tell them apart; name or describe them in words that its tokenizer knows"
+                )
+
+    def _counted(self, text: str, tokens: list[int] | None) -> int:
+        return (self.handle.count_tokens(text) or 0) if tokens is None else len(tokens)
 
     def _own(self, template: str, n: int) -> str:
         """Return a wording of class `n`, with its row of the context where each class has one."""

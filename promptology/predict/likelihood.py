@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from promptology.data.items import ClassLabel, Item
+from promptology.data.items import ClassLabel, Item, Signature
 from promptology.errors import ArtifactError
 from promptology.models.access import Answer, Outcome, Request
 from promptology.predict.predictor import OneShot, Predictions, readout
 from promptology.predict.vectors import label_values
+from promptology.prompts.learned import Learned
 from promptology.prompts.render import fill, messages, with_cue
 from promptology.prompts.start import LIKELIHOOD, NORMALISE
 from promptology.run.cost import ZERO, Cost
-from promptology.run.handles import logprob
+from promptology.run.handles import Handle, logprob
 
 
 @readout("label-likelihood")
@@ -26,6 +27,14 @@ class LabelLikelihood(OneShot):
     {description}; `normalise`: "none" takes the sum over the name's tokens, "bytes" divides it by the name's length.
     An item with a class whose value did not come is missing. Ties go to the class that stands first.
     """
+
+    def __init__(self, learned: Learned, handles: Mapping[str, Handle], signature: Signature) -> None:
+        super().__init__(learned, handles, signature)
+        if "differentiable" in self.handle.access:
+            # A masked model reads a class at one token; that it cannot is said before anything is learned.
+            body = self.handle.frozen()
+            for label in signature.classes if body.kind == "masked" else ():
+                body.continuation((), self._choice(label))
 
     def requests(self, items: Sequence[Item]) -> list[Request]:
         """Return one request per item and class."""

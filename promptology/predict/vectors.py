@@ -49,7 +49,13 @@ class VectorPredictor(OneShot):
         else:
             outputs = [names[j] for j in scores.argmax(axis=1)]
         raw: list[str | None] = [answer_text(output, self.signature) for output in outputs]
-        return Predictions(outputs, [False] * len(items), raw, Cost(passes=self._passes(items)), scores)
+        return Predictions(outputs, [False] * len(items), raw, self._cost(items), scores)
+
+    def _cost(self, items: Sequence[Item]) -> Cost:
+        """Return what the predictions cost, each made by itself: passes, or calls of a server that embeds."""
+        if self.handle.called:
+            return self.handle.cost_of_texts(self._inputs(items))
+        return Cost(passes=self._passes(items))
 
     def _passes(self, items: Sequence[Item]) -> int:
         """Return the passes that the vectors of items take."""

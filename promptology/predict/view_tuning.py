@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from promptology.data.mixing import augmix
 from promptology.data.views import Augment, crops
 from promptology.errors import ModelError, UsageError
 from promptology.models.access import Injected, Vectors
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 WITH_GRADIENTS = 3
 """Forward passes that one with its backward pass counts as, here as in training."""
 LARGEST = 2**31
+GENERATING, MIXING = 1, 2
+"""What tells apart the generators of an image that are not those of its crops."""
 SIMILARITIES = ("image", "logits")
 
 
@@ -36,15 +39,17 @@ SIMILARITIES = ("image", "logits")
 class ViewTuning:
     """Settings: how many views of which origin, which of them count, and the steps.
 
-    `crops`, `generated`: views beside the image itself; `flip`: share of crops that is mirrored. `faithful`: share that
-    is kept as most similar to the image itself, by `similarity`: of generated views by the cosine of their vectors
-    (image), or of all by the cosine of their class logits (logits). `confident`: share of these that is kept for the
-    lowest entropy. `steps` of AdamW at `rate` with weight decay `decay`. `seed`: of views.
+    `crops`, `generated`: views beside the image itself; `flip`: share of crops that is mirrored; `augmix`: whether they
+    are then mixed from chains of operations, see `promptology.data.mixing`. `faithful`: share that is kept as most
+    similar to the image itself, by `similarity`: of generated views by the cosine of their vectors (image), or of all
+    by the cosine of their class logits (logits). `confident`: share of these that is kept for the lowest entropy.
+    `steps` of AdamW at `rate` with weight decay `decay`. `seed`: of views.
     """
 
     crops: int = 63
     generated: int = 0
     flip: float = 0.5
+    augmix: bool = False
     faithful: float = 1.0
     similarity: str = "image"
     confident: float = 0.1
@@ -58,6 +63,8 @@ class ViewTuning:
             whole(name, getattr(self, name), 0)
         for name in ("flip", "faithful", "confident"):
             between(name, getattr(self, name), 0, 1)
+        if not isinstance(self.augmix, bool):
+            raise UsageError(f"augmix is {self.augmix!r}; true or false is due")
         between("rate", self.rate, 0)
         between("decay", self.decay, 0)
         if self.similarity not in SIMILARITIES:
@@ -108,9 +115,12 @@ class ViewTuning:
         own = int(image.digest, 16)
         side = max(towers.preprocess.side)
         drawn = crops(image, side, self.crops, np.random.default_rng([self.seed, own]), Augment(flip=self.flip))
+        if self.augmix:
+            mixing = np.random.default_rng([self.seed, own, MIXING])
+            drawn = [augmix(view, mixing) for view in drawn]
         if not self.generated:
             return [image, *drawn]
-        seed = int(np.random.default_rng([self.seed, own, 1]).integers(LARGEST))
+        seed = int(np.random.default_rng([self.seed, own, GENERATING]).integers(LARGEST))
         try:
             return [image, *drawn, *generator.vary(image.rgb(), self.generated, seed)]
         except ModelError as error:

@@ -173,7 +173,7 @@ class Batch:
     def _ask(self, now: Sequence[int], attempts: int) -> None:
         """Send one round and settle its outcomes as they come in."""
         pause = 0.0
-        ask = getattr(self.model, "arrivals", self.model.generate)
+        ask = getattr(self.model, "arrivals", None) or self.model.generate
         try:
             for came in ask([self.requests[i] for i in now], attempts):
                 if came is None:

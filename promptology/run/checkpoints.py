@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,15 +170,14 @@ def fingerprint(text: Asked) -> str:
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def recall(meter: Meter, role: str, identity: str, texts: Sequence[Asked]) -> dict[Asked, Vectors]:
-    """Return the vectors of those texts that were embedded before the place where a run was continued."""
-    import numpy as np
+def recall(
+    meter: Meter, role: str, identity: str, texts: Sequence[Asked], read: Callable[[bytes, int], Vectors]
+) -> dict[Asked, Vectors]:
+    """Return the vectors of those texts that were embedded before the place where a run was continued.
 
+    `read(body, n)`: the n vectors that a stored body holds.
+    """
     known = meter.recalled.get((role, identity), {})
     places = {text: place for text in texts if (place := known.get(fingerprint(text)))}
     bodies = meter.store.answers({key for key, _, _ in places.values()})
-    return {
-        text: np.frombuffer(bodies[key], np.float32).reshape(n, -1)[i]
-        for text, (key, i, n) in places.items()
-        if key in bodies
-    }
+    return {text: read(bodies[key], n)[i] for text, (key, i, n) in places.items() if key in bodies}

@@ -1,7 +1,8 @@
 """Vectors of texts, states and images for one run: each is asked for once, charged, durable and found again.
 
-Texts go into the store a chunk at a time. Every image has an answer of its own, which belongs to the model, the view
-and what the image shows, so that other splits, shots and runs find it again whatever stands beside it.
+Texts go into the store a chunk at a time, those that a server embeds a request at a time. Every image has an answer of
+its own, which belongs to the model, the view and what the image shows, so that other splits, shots and runs find it
+again whatever stands beside it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptology.models.access import Adapting, Asked, Injected, Shown, State, Vectors
+from promptology.models.access import Adapting, Answer, Asked, Injected, Shown, State, Vectors
 from promptology.run.checkpoints import fingerprint, recall
 from promptology.run.cost import ZERO, Cost
+from promptology.run.keys import decode
 from promptology.run.store import Event
 
 if TYPE_CHECKING:
@@ -33,9 +35,14 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
     identity = str(getattr(model, "identity", model.name))
     memo = meter._vectors.setdefault((role, identity), {})
     new = [one for one in dict.fromkeys(asked) if one not in memo]
+    called = texts_per_call(model) > 0
     if new and meter.recalled:
-        memo.update(recall(meter, role, identity, new))
+        read = (lambda body, n: model.vectors([n], [decode(body)])) if called else _stored
+        memo.update(recall(meter, role, identity, new, read))
         new = [one for one in new if one not in memo]
+    if new and called:
+        memo.update(_called(meter, role, model, identity, [one for one in new if isinstance(one, str)]))
+        new = []
     if new:
         meter._check_budget(meter._seq, Cost(passes=sum(map(passes, new))), meter._seq in meter._events)
     for kind in sorted({_kind(one) for one in new}):
@@ -54,11 +61,49 @@ def embed(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Vector
     return np.stack([memo[one] for one in asked]) if asked else np.zeros((0, 0), np.float32)
 
 
+def texts_per_call(model: Any) -> int:
+    """Return how many texts go into one request of a model behind a server; 0 for one that is not asked by requests."""
+    return int(getattr(model, "texts_per_call", 0))
+
+
+def worst_of(meter: Meter, role: str, model: Any, asked: Sequence[Asked]) -> Cost:
+    """Return the most that these vectors cost where nothing else goes into their requests, each tried once."""
+    if not texts_per_call(model):
+        return Cost(passes=sum(map(passes, asked)))
+    total = ZERO
+    for request in model.requests([one for one in asked if isinstance(one, str)]):
+        total = total.plus(meter.worst_of(role, model, request))
+    return total
+
+
+def _called(meter: Meter, role: str, model: Any, identity: str, texts: Sequence[str]) -> dict[str, Vectors]:
+    """Return the vectors of texts from a server, whose requests are reserved, charged, tried again and kept as others.
+
+    Raises TooManyMissing where one is missing: there is no vector in its place.
+    """
+    requests, keys = meter._keys.number(role, model, model.requests(texts), False)
+    outcomes = meter.generate(role, model, requests)
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    if len(answers) < len(outcomes):
+        meter.raise_missing(role)
+    for key, request in zip(keys, requests, strict=True):
+        meter._memo.pop(key, None)  # the vectors are remembered already
+        if meter.journal is not None:
+            meter.journal.append([key.hex(), role, identity, [fingerprint(text) for _, text in request.messages]])
+    known = next(iter(meter._vectors[role, identity].values()), ())
+    found = model.vectors([len(request.messages) for request in requests], answers, len(known))
+    return dict(zip(texts, found, strict=True))
+
+
 def passes(one: Asked) -> int:
     """Return how many passes one vector takes: an image beside texts, whose context may depend on it, one for each."""
     if (adapting := _adapting(one)) and adapting.passes and isinstance(one, Shown):
         return adapting.passes(len(one.texts))
     return 1 + len(one.texts) if isinstance(one, Shown) else 1
+
+
+def _stored(body: bytes, n: int) -> Vectors:
+    return np.frombuffer(body, np.float32).reshape(n, -1)
 
 
 def _adapting(one: Asked) -> Adapting | None:
@@ -90,7 +135,7 @@ def _texts(meter: Meter, role: str, model: Any, identity: str, chunk: Sequence[A
     first, rows = meter._enter([key])
     event, body = rows.get(0), meter.store.answers([key]).get(key)
     if body is not None:
-        vectors: Vectors = np.frombuffer(body, np.float32).reshape(len(texts), -1)
+        vectors = _stored(body, len(texts))
         if event and event.state == "done":
             meter.charge(role, Cost.unpack(event.charged), Cost.unpack(event.paid))
             return vectors

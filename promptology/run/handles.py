@@ -26,6 +26,7 @@ from promptology.models.byscore import ByScore
 from promptology.models.opening import in_role
 from promptology.prompts.learned import Learned
 from promptology.run.cost import Cost
+from promptology.run.embedding import texts_per_call
 from promptology.run.lengths import Length, length_of
 from promptology.run.meter import Meter
 from promptology.run.store import memory_store
@@ -71,6 +72,11 @@ class Handle:
         return bool(getattr(self._model, "local", False))
 
     @property
+    def called(self) -> bool:
+        """Whether vectors of texts come from a server: they are charged calls and tokens, not passes."""
+        return bool(texts_per_call(self._model))
+
+    @property
     def context(self) -> int | None:
         """The longest input in tokens that a model in this process states, None where nothing is known."""
         return getattr(self._model, "context", None)
@@ -79,6 +85,11 @@ class Handle:
         """Return the tokens of a text, without those that open and close it; None where they cannot be counted."""
         count: Callable[[str], int | None] | None = getattr(self._model, "count_tokens", None)
         return None if count is None else count(text)
+
+    def tokens(self, text: str) -> list[int] | None:
+        """Return the tokens of a text, without those that open and close it; None where they are unknown."""
+        given: Callable[[str], list[int] | None] | None = getattr(self._model, "tokens", None)
+        return None if given is None else given(text)
 
     def length(self, learned: Learned) -> Length:
         """Return the length of a prompt in tokens of this model; see `run.lengths.length_of`."""
@@ -191,6 +202,11 @@ class Handle:
     def cost_of(self, answer: Answer) -> Cost:
         """Return what one such answer costs on a cold cache."""
         return self._meter.cost_of(self.role, self._model, answer, 1)
+
+    def cost_of_texts(self, texts: Sequence[str]) -> Cost:
+        """Return what vectors of texts cost at a server where each is asked for alone: a call, its tokens estimated."""
+        tokens = sum(-(-len(text.encode("utf-8", "replace")) // 4) for text in texts)
+        return self._meter._priced(self.role, Cost(len(texts), tokens, estimated=True))
 
     def worst(self, requests: Sequence[Request], texts: Sequence[Asked], known: set[Any] | None = None) -> Cost:
         """Return the most that these requests and texts can cost; what this run asked before costs nothing.

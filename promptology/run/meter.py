@@ -20,7 +20,7 @@ from promptology.run.batch import Batch
 from promptology.run.budget import Budget
 from promptology.run.checkpoints import States, fingerprint
 from promptology.run.cost import ZERO, Cost, Price
-from promptology.run.embedding import embed, passes
+from promptology.run.embedding import embed, worst_of
 from promptology.run.keys import Keys, decode
 from promptology.run.store import Event, Store
 
@@ -214,11 +214,11 @@ class Meter:
                 known.add(key)
         which = role, str(getattr(model, "identity", model.name))
         memo, before = self._vectors.get(which, {}), self.recalled.get(which)
-        new = {text for text in texts if text not in memo and text not in known}
+        new = [text for text in dict.fromkeys(texts) if text not in memo and text not in known]
         if before:
-            new = {text for text in new if fingerprint(text) not in before}
-        known |= new
-        return total.plus(Cost(passes=sum(map(passes, new)))) if new else total
+            new = [text for text in new if fingerprint(text) not in before]
+        known.update(new)
+        return total.plus(worst_of(self, role, model, new)) if new else total
 
     def worst_of(self, role: str, model: Generates, request: Request) -> Cost:
         """Return the most that one try can cost: a byte is a token at most, and an answer is as long as it may be."""

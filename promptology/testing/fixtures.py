@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from promptology.data.items import Item, Signature
 from promptology.data.loaders import load_task
 from promptology.data.task import Task
 from promptology.models.access import Answer, Outcome, Request, Vectors, offers
 from promptology.models.byscore import ByScore
+from promptology.models.simulated.embedding import DIMENSION, hashed
 
 PER_CLASS = {"train": 5, "validation": 5, "test": 4}
 CLASSES = 3
-DIMENSION = 64
 
 
 def small_task() -> Task:
@@ -48,14 +44,7 @@ class HashingEncoder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, float32, shape (len(texts), dimension)."""
-        vectors = np.zeros((len(texts), DIMENSION), np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            row[0] = 0.1  # so that a text without words has a direction too
-            for word in re.findall(r"\w+", text.casefold()):
-                digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=2).digest()
-                row[int.from_bytes(digest, "big") % DIMENSION] += 1.0
-            row /= np.linalg.norm(row)
-        return vectors
+        return hashed(texts)
 
 
 class Counting:

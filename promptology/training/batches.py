@@ -17,13 +17,20 @@ class Batches:
     """Batches of `size` items by step: every epoch is a new permutation in which each item stands exactly once.
 
     The batches of step k are a pure function of k and of the generator's state when this was made. A batch at the end
-    of an epoch is filled from the next one, so all are of one size (`size` may exceed the number of items). With
-    `lengths` (one number per item, tokens say) items of similar length come together: within pools of `POOL` batches
-    they are sorted, and the batches of a pool are shuffled.
+    of an epoch is filled from the next one, so all are of one size (`size` may exceed the number of items); with
+    `drop_last` what fills no batch there is left out of this epoch. With `lengths` (one number per item, tokens say)
+    items of similar length come together: within pools of `POOL` batches they are sorted, and the batches of a pool
+    are shuffled.
     """
 
     def __init__(
-        self, items: Sequence[Any], size: int, rng: np.random.Generator, lengths: Sequence[int] | None = None
+        self,
+        items: Sequence[Any],
+        size: int,
+        rng: np.random.Generator,
+        lengths: Sequence[int] | None = None,
+        *,
+        drop_last: bool = False,
     ) -> None:
         if not items:
             raise UsageError("there are no items to learn from")
@@ -31,7 +38,9 @@ class Batches:
             raise UsageError(f"a batch of {size} items is too small")
         if lengths is not None and len(lengths) != len(items):
             raise UsageError(f"{len(lengths)} lengths were given for {len(items)} items")
-        self.items, self.size = items, size
+        if drop_last and (size > len(items) or lengths is not None):
+            raise UsageError(f"drop_last is for batches no larger than the {len(items)} items, without lengths")
+        self.items, self.size, self._drop_last = items, size, drop_last
         self._lengths = None if lengths is None else np.asarray(lengths)
         self._seed = int(rng.integers(2**63))
         self._epochs: dict[int, np.ndarray] = {}
@@ -42,7 +51,11 @@ class Batches:
 
     def indices(self, k: int) -> list[int]:
         """Return the indices of the items of step k."""
-        found: list[int] = []
+        if self._drop_last:
+            epoch, at = divmod(k, len(self.items) // self.size)
+            found: list[int] = self._epoch(epoch)[at * self.size : (at + 1) * self.size].tolist()
+            return found
+        found = []
         epoch, at = divmod(k * self.size, len(self.items))
         while len(found) < self.size:
             found += self._epoch(epoch)[at : at + self.size - len(found)].tolist()

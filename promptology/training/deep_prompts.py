@@ -22,7 +22,7 @@ def check_depth(towers: Any, depth: int) -> None:
     if not 1 <= depth <= min(layers.values()):
         raise UsageError(
             f"depth is {depth}; {towers.name} has {layers['text']} layers for texts and {layers['vision']} for images, "
-            f"so 1 to {min(layers.values())} can have prompts"
+            f"so 1 to {min(layers.values())} can have prompts: --set depth={min(layers.values())}"
         )
 
 

@@ -93,7 +93,8 @@ def test_models_in_this_process(tmp_path):
 def test_images_are_for_methods_that_read_them():
     task = pt.load_task("toyland:base?shots=2&validation=1&test=2")
     fits, lacks = split(pt.advise(task, "zoo:toy-clip"))
-    assert set(fits) == VISION | {"manual", "linear-probe"}
+    assert set(fits) == VISION - {"difftpt"} | {"manual", "linear-probe"}
+    assert "views" in lacks["difftpt"]["text"]
     assert lacks["knn-demos"]["text"] == "reads no images; field 'image' holds some"
     with pytest.raises(UsageError, match="reads no images"):
         pt.advise(task, "minilm")

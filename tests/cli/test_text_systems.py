@@ -77,3 +77,27 @@ def test_list(cli, tmp_path, monkeypatch):
     ]
     said = cli("apply", "mine", "--model", "zoo:word-mlm", "the snow lay on the roof", "--json", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.skipif(find("word-mlm") is None, reason="zoo model word-mlm is not there")
+def test_a_file_without_labels_is_what_list_learns_from(cli, folder):
+    (folder / "more.csv").write_text("text\n" + "".join(f"parcel {n}\n" for n in range(12)))
+    given = ("rank=2", "rounds=1", "steps=3", "teacher_steps=3", "labelled_steps=0", "words=the,my,is,of")
+    asked = ("--model", "zoo:word-mlm", "--method", "list", *(p for setting in given for p in ("--set", setting)))
+    done = cli("fit", *SHARED, "--unlabeled", "more.csv", "--readout", "nearest-label", *asked, *BUDGET, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "unlabelled 12" in done.stderr
+    assert "pseudo-labels: of round 1" in done.stderr
+    missing = cli("fit", *SHARED, "--unlabeled", "no.csv", *asked, cwd=folder)
+    assert missing.returncode == 2
+    assert "unlabeled file no.csv does not exist" in missing.stderr
+
+
+def test_class_names_that_no_mask_can_take_are_told_before_anything_is_learned(cli, folder):
+    tiny.tiny_bert(folder / "model")
+    asked = ("--model", "hf:model", "--method", "cloze-tuning", "--set", "words=the,my,is,of", "--set", "steps=3")
+    done = cli("fit", *SHARED, *asked, *BUDGET, cwd=folder)
+    assert done.returncode == 2
+    assert "the label word" in done.stderr
+    assert "read the model by --readout nearest-label" in done.stderr
+    assert "training" not in done.stderr

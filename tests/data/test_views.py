@@ -7,7 +7,7 @@ import PIL.Image
 from pictures import pixels
 
 from promptology.data.images import Image
-from promptology.data.views import Augment, Drawn, crops
+from promptology.data.views import Augment, Decoded, Drawn, crops
 
 
 def picture(height=40, width=30):
@@ -23,6 +23,20 @@ def test_a_view_depends_on_content_seed_and_number_alone():
     assert np.array_equal(np.asarray(view.rgb(32)), np.asarray(Drawn(copy, seed=3, n=1).rgb(32)))
     assert not np.array_equal(np.asarray(view.rgb(32)), np.asarray(Drawn(image, seed=3, n=2).rgb(32)))
     assert view.rgb(32).size == (32, 32)
+
+
+def test_pictures_are_decoded_once_while_they_fit(monkeypatch):
+    counted = []
+    real = Image.rgb
+    monkeypatch.setattr(Image, "rgb", lambda self, least=0: counted.append(self.name) or real(self, least))
+    first, second = Image(pixels(0, 20, 30), "a"), Image(pixels(1, 20, 30), "b")
+    plain = [np.asarray(Drawn(one, n=n).rgb(8)) for one in (first, second) for n in range(3)]
+    counted.clear()
+    decoded = Decoded(room=3 * 20 * 30)
+    kept = [np.asarray(Drawn(one, n=n, decoded=decoded).rgb(8)) for one in (first, second) for n in range(3)]
+    assert all(np.array_equal(a, b) for a, b in zip(plain, kept, strict=True))
+    assert counted == ["a", "b", "b", "b"]
+    assert Drawn(first, decoded=decoded) == Drawn(first) and Drawn(first, decoded=decoded).digest == Drawn(first).digest
 
 
 def test_boxes_keep_to_area_and_shape():

@@ -176,7 +176,11 @@ def test_the_example_of_each_method_runs(script, slug, tmp_path, monkeypatch, ca
     outputs = script("docs_outputs")
     page = script("docs_pages").generated()[f"methods/{slug}.md"]
     (words,) = [w for w in commands(page, outputs) if w[1] == "fit"]
-    (code,) = [block["body"] for block in outputs.FENCE.finditer(page) if block["language"] == "python"]
+    blocks = [block for block in outputs.FENCE.finditer(page) if block["language"] == "python"]
+    (code,) = [block["body"] for block in blocks if not block["more"]]
+    for block in blocks:
+        if title := re.search(r'title="([^"]+)"', block["more"]):
+            (tmp_path / title[1]).write_text(block["body"], encoding="utf-8")
     model, budget = (words.index(option) + 1 for option in ("--model", "--budget"))
     if not words[model].startswith("simulated"):
         pytest.importorskip("torch", reason="torch is not installed, so examples with a local model are not run")
@@ -190,6 +194,7 @@ def test_the_example_of_each_method_runs(script, slug, tmp_path, monkeypatch, ca
         words[model] = "zoo:word-t5"
         words += ["--prompt", "{label}", "--readout", "nearest-label"]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "argv", words)
     from promptology.cli.app import run
 

@@ -29,6 +29,18 @@ async def echo(server: RoughServer, request: web.Request, doc: dict[str, Any]) -
     return web.json_response(completion(asked(doc)))
 
 
+def vectors(texts: list[str]) -> dict[str, Any]:
+    """Return vectors of three numbers, the last text first: length, letters e, 1. Each text is of two tokens."""
+    rows = [[float(len(text)), float(text.count("e")), 1.0] for text in texts]
+    data = [{"object": "embedding", "index": n, "embedding": row} for n, row in enumerate(rows)]
+    return {"data": data[::-1], "usage": {"prompt_tokens": 2 * len(texts), "total_tokens": 2 * len(texts)}}
+
+
+async def embed(server: RoughServer, request: web.Request, doc: dict[str, Any]) -> web.StreamResponse:
+    """Answer with vectors."""
+    return web.json_response(vectors(doc["input"]))
+
+
 def reply(status: int = 200, body: Any = None, **headers: str) -> Handler:
     """Always the same reply: a text as it stands, anything else as JSON."""
 
@@ -117,6 +129,7 @@ class RoughServer:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)
         app.router.add_post("/v1/completions", self._serve)
+        app.router.add_post("/v1/embeddings", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()

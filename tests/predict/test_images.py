@@ -112,6 +112,20 @@ def test_names_are_bound_at_use():
         bind(learned, Flat(), signature=signature(words, "right")).predict([{"image": coloured(1, 1)}])
 
 
+def test_classes_that_a_model_reads_alike_are_refused(toy):
+    pairs = [({"image": pixels(n)}, name) for n, name in enumerate(["собака", "猫"] * 6)]
+    with pytest.raises(UsageError, match="reads the classes 'собака' and '猫' as the same tokens and cannot tell them"):
+        pt.evaluate(load_task(pairs), toy)
+    told = [pt.ClassLabel("собака", "red star"), pt.ClassLabel("猫", "cyan cross")]
+    signature = pt.Signature((pt.Field("image", "image"),), "class", tuple(told))
+    learned = pt.Learned(
+        (class_features(signature, ["a photo of a {description}."]),), signature, {"model": "two-tower"}
+    )
+    assert learned.bind(toy).predict([{"image": pixels(0)}]).scores.shape == (1, 2)
+    with pytest.raises(UsageError, match="as the same tokens"):
+        learned.with_parts(class_features(signature, ["a photo of a {label}."])).bind(toy)
+
+
 def test_an_image_is_seen_once_whatever_stands_beside_it(tmp_path, caplog):
     images = [coloured(n + 1, 50, f"image {n}") for n in range(6)]
     model, learned = Flat(), zero_shot(signature("up", "right"))

@@ -268,6 +268,18 @@ def test_views_depend_on_the_image_and_the_seed_alone():
     assert seeds[0] == seeds[2] != seeds[1]
 
 
+def test_crops_are_mixed_where_it_is_asked_for():
+    image = pictured.task().train[0].inputs["image"]
+    towers = pictured.model("clip").towers()
+    plain, mixed, again = (ViewTuning(crops=5, seed=3, augmix=on).pictures(towers, image) for on in (False, True, True))
+    assert plain[0] is mixed[0] is image and len(mixed) == 6
+    changed = [not np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(plain[1:], mixed[1:], strict=True)]
+    assert sum(changed) >= 4 and all(a.size == b.size for a, b in zip(plain[1:], mixed[1:], strict=True))
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(mixed[1:], again[1:], strict=True))
+    found = [bound(learned("clip", augmix=on), "clip").predict(inputs(some=[0])).scores for on in (False, True)]
+    assert not np.array_equal(*found)
+
+
 def test_passes_are_what_the_towers_do():
     from promptology.testing.towers import CountingTowers, CountingViews, MadeViews, uncount_towers
 

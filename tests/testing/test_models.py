@@ -58,6 +58,12 @@ def test_an_endpoint_keeps_the_contract():
         assert check_model(endpoint).promises == ["stop", "generates", "identity"]
 
 
+def test_an_endpoint_that_embeds_keeps_the_contract(serve):
+    with serve("--latency", "0") as server:
+        checked = check_model(f"embeddings:m@{server.url}")
+        assert checked.promises == ["embeds", "identity"] and not checked.skipped
+
+
 def test_a_completions_endpoint_keeps_the_contract(serve):
     with serve("--world", "tickets") as server:
         checked = check_model(f"completions:m@{server.url}")

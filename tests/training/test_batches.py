@@ -36,6 +36,17 @@ def test_a_step_is_a_function_of_its_number(n, size, bucketed):
     assert [back(k) for k in reversed(range(40))] == there[::-1]
 
 
+def test_what_fills_no_batch_can_be_left_out_of_an_epoch():
+    batches = Batches(list(range(12)), 5, np.random.default_rng(0), drop_last=True)
+    whole = made(12, 12)
+    for epoch in range(3):
+        assert batches(2 * epoch) + batches(2 * epoch + 1) == whole(epoch)[:10]
+    even = Batches(list(range(12)), 4, np.random.default_rng(0), drop_last=True)
+    assert [even(k) for k in range(9)] == [made(12, 4)(k) for k in range(9)]
+    with pytest.raises(UsageError, match="no larger than the 3 items"):
+        Batches([1, 2, 3], 4, np.random.default_rng(0), drop_last=True)
+
+
 def test_epochs_and_seeds_differ():
     assert made(50, 50)(0) != made(50, 50)(1)
     assert made(50, 50)(0) != made(50, 50, seed=1)(0)

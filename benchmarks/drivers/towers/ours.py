@@ -45,8 +45,9 @@ def adapting(case):
 
 
 def prepare(case):
-    """Return the loss of a batch, and the parameters."""
-    towers = PromptedTowers(two_towers.model_of(case["shape"]), 1, 0)
+    """Return the loss of a batch, and the parameters; `memory`: bytes that the states of texts may take."""
+    limit = {"memory": case["memory"]} if "memory" in case else {}
+    towers = PromptedTowers(two_towers.model_of(case["shape"]), 1, 0, **limit)
     vectors, more = two_towers.parameters_of(case)
     ids = two_towers.rows_of(case)
     rows, pixels = TextRows(ids, [list(range(1, 1 + case["length"]))] * len(ids)), two_towers.images_of(case)

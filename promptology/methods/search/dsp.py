@@ -66,7 +66,7 @@ class DSP:
     imitation_epochs: int = 5
     """Epochs of imitation (the authors' code: 5, for 80 dialogues 25); 0 starts from the policy as it is."""
     imitation_rate: float = 2e-5
-    """Rate of imitation (the authors' code, Flan-T5-large); 1e-3 suits word-t5."""
+    """Rate of imitation (the authors' code, Flan-T5-large); 1e-3 suits one of a few million weights."""
     batch: int = 8
     """Hints of a step, of both stages (the authors' code)."""
     iterations: int = 10
@@ -76,7 +76,7 @@ class DSP:
     epochs: int = 5
     """Epochs over the hints of an iteration (the authors' code)."""
     rate: float = 2e-6
-    """Rate of reinforcement, of policy and value net (the authors' code, Flan-T5-large); 1e-4 suits word-t5."""
+    """Rate of reinforcement, of policy and value net (the authors' code, Flan-T5-large); 1e-4 suits one of a few million weights."""
     samples: int = 4
     """Answers of the model to a hint (the authors' code)."""
     temperature: float = 0.7

@@ -12,8 +12,8 @@ Kaiyang Zhou, Jingkang Yang, Chen Change Loy, Ziwei Liu, "Conditional Prompt Lea
         v, h <- SGD with momentum 0.9 down the cross-entropy of  scale <f(x), g(t_c(x))>  over c
 
 The texts of all images of a batch are read at once: what stands before the names is read once for each image. What
-differs: images are seen by the model's own view, or by some random views that are drawn once, so that f(x) is computed
-once; all that learns is float32.
+differs: images are seen by the model's own view, or by some random crops that are drawn once, so that f(x) is computed
+once (`fresh` crops anew in every epoch, as the code does); all that learns is float32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ class CoCoOp:
     constant: bool = False
     """Whether the network sees one constant input, the mean of the training images: what their own say is left out."""
     views: int = 0
-    """Random views of an image, drawn once, that stand for it; 0: the model's own view."""
+    """Random crops of an image that stand for it, one an epoch in turn, drawn once; 0: the model's own view."""
+    fresh: bool = False
+    """Whether every epoch crops anew (code): then no vector of an image can be kept."""
+    flip: float = 0.5
+    """Share of random crops that is mirrored (code); 0 where left and right mean something."""
     optimizer: str = "sgd"
     """How it learns: sgd (the paper's) or adamw."""
     decay: float = 5e-4
@@ -61,12 +65,12 @@ class CoCoOp:
         """Return a pass for each view, three for each class and image of a step, and the scoring of validation items."""
         from promptology.training.image_classes import course_passes
 
-        classes, items = len(task.signature.classes), sum(i.labelled for i in task.train)
+        classes = len(task.signature.classes)
         held_out = sum(i.labelled for i in task.validation)
         scored = classes if self.constant else held_out * (1 + classes)
         steps = course_passes(self, task, lambda n: classes * (1 if self.constant else n), scored)
         once = held_out if self.constant and self.checks else 0
-        return Cost(passes=items * max(1, self.views) * bool(steps) + steps + once)
+        return Cost(passes=steps + once)
 
     def fit(self, run: Run) -> Learned:
         """Return context and network; with a constant input, the context that they give."""
@@ -82,25 +86,23 @@ class CoCoOp:
 
         towers, site = run.model().towers(), "text.context[0]"
         v, behind = start_context(run, towers, self.length, self.phrase)
-        goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self.views)
-        f, mean = goal.features, normalize(goal.features.mean(dim=0, keepdim=True), dim=-1)
+        goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self)
+        mean = normalize(goal.features.mean(dim=0, keepdim=True), dim=-1) if self.constant else None
         d, r = towers.dimension, max(1, towers.dimension // SQUEEZE)
         rng = run.rng("network")
         shapes = ((r, d), (r,), (towers.text_width, r), (towers.text_width,))
         drawn = [rng.uniform(-1, 1, s) / sqrt(n) for s, n in zip(shapes, (d, d, r, r), strict=True)]
         h = MetaNet(*(torch.tensor(one, dtype=torch.float32) for one in drawn)).to(towers.device)
 
-        def context(batch: list[int]):  # type: ignore[no-untyped-def]
-            return h(v, mean if self.constant else f[batch])
-
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
-            g = goal.towers.texts(goal.rows, Prompts(context=context(batch)))
-            return goal.loss(f[batch], g[0] if self.constant else g, batch)
+            f = goal.seen(batch)
+            g = goal.towers.texts(goal.rows, Prompts(context=h(v, f if mean is None else mean)))
+            return goal.loss(f, g if mean is None else g[0], batch)
 
         def learned() -> Learned:
-            if self.constant:
+            if mean is not None:
                 with torch.no_grad():
-                    return goal.learned(SiteTensors(site, array(context([0])[0, 0])), method="cocoop")
+                    return goal.learned(SiteTensors(site, array(h(v, mean)[0, 0])), method="cocoop")
             arrays = {name: array(one) for name, one in h.named_parameters()}
             return goal.learned(SiteTensors(site, array(v)), SiteModule(site, "meta-net", {}, arrays), method="cocoop")
 

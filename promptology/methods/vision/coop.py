@@ -10,10 +10,10 @@ arXiv:2109.01134.
         loss <- cross-entropy of  scale <f(x), g(t_c)>  over c,  f, g: unit vectors of the frozen towers
         v    <- SGD with momentum 0.9
 
-What differs: images are seen by the model's own view, or by some random views that are drawn once (the code crops anew
-in every epoch), so that f(x) is computed once; prompts are float32, where the code's are float16. Batches are cut from
-all epochs in a row, so that no image is dropped at an epoch's end. A context that is as long as the phrase starts from
-it (the code's setting for new classes), a longer one at random (the paper's, M = 16).
+What differs: images are seen by the model's own view, or by some random crops that are drawn once, so that f(x) is
+computed once; the code crops anew in every epoch, which `fresh` does. Prompts are float32, where the code's are float16.
+A context that is as long as the phrase starts from it (the code's setting for new classes), a longer one at random (the
+paper's, M = 16). As in the code, an epoch leaves out the images that fill no batch, and the decay acts on the context.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ class CoOp:
     batch: int = 32
     """Images per step (code)."""
     views: int = 0
-    """Random views of an image, drawn once, that stand for it; 0: the model's own view."""
+    """Random crops of an image that stand for it, one an epoch in turn, drawn once; 0: the model's own view."""
+    fresh: bool = False
+    """Whether every epoch crops anew (code): then no vector of an image can be kept."""
+    flip: float = 0.5
+    """Share of random crops that is mirrored (code); 0 where left and right mean something."""
     optimizer: str = "sgd"
     """How it learns: sgd (the paper's) or adamw."""
     decay: float = 5e-4
@@ -67,10 +71,8 @@ class CoOp:
         """Return a pass for each view, three for each class of each step, and the scoring of validation items."""
         from promptology.training.image_classes import course_passes
 
-        classes, items = len(task.signature.classes), sum(i.labelled for i in task.train)
-        held_out = sum(i.labelled for i in task.validation)
-        steps = course_passes(self, task, lambda n: classes, classes)
-        return Cost(passes=items * max(1, self.views) * bool(steps) + steps + (held_out if self.checks else 0))
+        classes, held_out = len(task.signature.classes), sum(i.labelled for i in task.validation)
+        return Cost(passes=course_passes(self, task, lambda n: classes, classes) + held_out * bool(self.checks))
 
     def fit(self, run: Run) -> Learned:
         """Return the context."""
@@ -84,12 +86,11 @@ class CoOp:
         v, behind = start_context(
             run, run.model().towers(), self.length, self.phrase, *([len(names)] if self.own else [])
         )
-        goal = ImageClasses(run, self.wording(behind), self.length, self.views)
-        f = goal.features
+        goal = ImageClasses(run, self.wording(behind), self.length, self)
 
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
             g = goal.towers.texts(goal.rows, Prompts(context=v))
-            return goal.loss(f[batch], g, batch)
+            return goal.loss(goal.seen(batch), g, batch)
 
         def learned() -> Learned:
             return goal.learned(SiteTensors("text.context[0]", array(v)), method="coop", own=self.own)

@@ -67,6 +67,8 @@ class DiffTPT:
     """Weight decay, which draws the context to zero (AdamW's own, code)."""
     flip: float = 0.5
     """Share of crops that is mirrored (code); 0 where left and right mean something."""
+    augmix: bool = False
+    """Whether crops are mixed from chains of mild operations (AugMix), as the code does on fine-grained data sets."""
 
     def plan(self, task: Task) -> Cost:
         """Return nothing: all is done in predictions."""
@@ -78,7 +80,18 @@ class DiffTPT:
 
         if self.generated < 1:
             raise UsageError(f"generated is {self.generated}; without generated pictures take method tpt")
-        names = ("crops", "generated", "faithful", "similarity", "confident", "steps", "rate", "decay", "flip")
+        names = (
+            "crops",
+            "flip",
+            "augmix",
+            "generated",
+            "faithful",
+            "similarity",
+            "confident",
+            "steps",
+            "rate",
+            "decay",
+        )
         options = {name: getattr(self, name) for name in names}
         options["seed"] = int(run.rng("views").integers(2**31))
         return adapting_classes(run, self.length, self.phrase, Procedure("view-tuning", options), "difftpt")

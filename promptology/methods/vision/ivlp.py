@@ -12,7 +12,8 @@ Learning", CVPR 2023, arXiv:2210.03117 (section 4.1, "independent V-L prompting"
 
 With a length of 0 a tower has no prompts: b = 0 is deep visual prompt tuning (VPT, arXiv:2203.12119, with a fixed
 wording), n = 0 deep language prompting. A tower without prompts is run once. What differs: images are seen by the
-model's own view, or by some random views that are drawn once; all that learns is float32.
+model's own view, by some random crops that are drawn once, or by new ones in every epoch (`fresh`, as in the code); all
+that learns is float32.
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ class IVLP:
     batch: int = 4
     """Images per step (code)."""
     views: int = 0
-    """Random views of an image, drawn once, that stand for it; 0: the model's own view."""
+    """Random crops of an image that stand for it, one an epoch in turn, drawn once; 0: the model's own view."""
+    fresh: bool = False
+    """Whether every epoch crops anew (code)."""
+    flip: float = 0.5
+    """Share of random crops that is mirrored (code); 0 where left and right mean something."""
     optimizer: str = "sgd"
     """How it learns: sgd (the paper's) or adamw."""
     decay: float = 5e-4
@@ -60,15 +65,13 @@ class IVLP:
         """Return three passes for each class and image of each step, or one where a tower learns nothing."""
         from promptology.training.image_classes import course_passes
 
-        classes, images = len(task.signature.classes), sum(i.labelled for i in task.train)
-        texts, shown = bool(self.length), bool(self.image_length)
+        classes, texts, shown = len(task.signature.classes), bool(self.length), bool(self.image_length)
         held_out = sum(i.labelled for i in task.validation)
         # A tower that learns nothing is asked once, also by the scoring of validation items.
         scored = classes * texts + held_out * shown
-        steps = course_passes(self, task, lambda n: classes * texts + n * shown, scored)
-        frozen = (0 if texts else classes) + (0 if shown else images * max(1, self.views))
-        more = (held_out * (not shown)) if self.checks else 0
-        return Cost(passes=steps + (frozen + more if steps else 0))
+        steps = course_passes(self, task, lambda n: classes * texts + n * shown, scored, seen=not shown)
+        once = classes * (not texts) + held_out * (not shown) * bool(self.checks)
+        return Cost(passes=steps + once * bool(steps))
 
     def fit(self, run: Run) -> Learned:
         """Return the prompts of both towers."""
@@ -90,12 +93,12 @@ class IVLP:
             P = [first, *(normal(run, f"prompt {k}", towers, b, towers.text_width) for k in range(1, self.depth))]
         Q = [normal(run, f"image prompt {k}", towers, n, towers.image_width) for k in range(self.depth if n else 0)]
         prompts = Prompts(P[0] if P else None, P[1:], Q[0] if Q else None, Q[1:])
-        goal = ImageClasses(run, wording, b, self.views)
-        frozen_texts, frozen_images = None if b else goal.texts, None if n else goal.features
+        goal = ImageClasses(run, wording, b, self)
+        frozen_texts = None if b else goal.texts
 
         def loss(batch: list[int]):  # type: ignore[no-untyped-def]
             g = goal.towers.texts(goal.rows, prompts) if frozen_texts is None else frozen_texts
-            f = goal.towers.images(goal.pixels(batch), prompts) if frozen_images is None else frozen_images[batch]
+            f = goal.towers.images(goal.pixels(batch), prompts) if n else goal.seen(batch)
             return goal.loss(f, g, batch)
 
         def learned() -> Learned:
@@ -104,5 +107,9 @@ class IVLP:
 
         named = {f"{name}.{k}": one for name, own in (("P", P), ("Q", Q)) for k, one in enumerate(own)}
         classes = len(goal.signature.classes)
+
+        def passes(images: int) -> int:
+            return classes * bool(b) + images * bool(n)
+
         groups = [Group("prompts", named, self.rate, self.decay)]
-        return train_classes(goal, self, groups, loss, learned, lambda m: classes * bool(b) + m * bool(n))
+        return train_classes(goal, self, groups, loss, learned, passes, seen=not n)

@@ -12,8 +12,8 @@ Learning", CVPR 2023, arXiv:2210.03117 (settings marked "code": muzairkhattak/mu
         P, F <- SGD with momentum 0.9 down the cross-entropy of  scale <f(x), g(t_c)>  over c
 
 The maps are needed for learning alone: what is saved is P and Q, which give the same logits. What differs: images are
-seen by the model's own view, or by some random views that are drawn once (the code crops anew in every epoch); all that
-learns is float32. Q_0 passes the layer norm before the first layer, the others do not (code).
+seen by the model's own view, by some random crops that are drawn once, or by new ones in every epoch (`fresh`, as in the
+code); all that learns is float32. Q_0 passes the layer norm before the first layer, the others do not (code).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class MaPLe:
     """b: vectors of a prompt in each tower (code)."""
     depth: int = 9
     """J: layers that have prompts of their own, from the first on; the paper's are 9, and 3 for other data sets."""
+    copies: bool = True
+    """Whether all maps but the first start as copies of one, and then learn apart (code)."""
     phrase: str = "a photo of a"
     """Words that the first prompt starts from; what is left of them stays behind it; empty: at random."""
     rate: float = 0.0035
@@ -46,7 +48,11 @@ class MaPLe:
     batch: int = 4
     """Images per step (code)."""
     views: int = 0
-    """Random views of an image, drawn once, that stand for it; 0: the model's own view."""
+    """Random crops of an image that stand for it, one an epoch in turn, drawn once; 0: the model's own view."""
+    fresh: bool = False
+    """Whether every epoch crops anew (code)."""
+    flip: float = 0.5
+    """Share of random crops that is mirrored (code); 0 where left and right mean something."""
     optimizer: str = "sgd"
     """How it learns: sgd (the paper's) or adamw."""
     decay: float = 5e-4
@@ -59,7 +65,7 @@ class MaPLe:
         from promptology.training.image_classes import course_passes
 
         classes, held_out = len(task.signature.classes), sum(i.labelled for i in task.validation)
-        return Cost(passes=course_passes(self, task, lambda n: classes + n, classes + held_out))
+        return Cost(passes=course_passes(self, task, lambda n: classes + n, classes + held_out, seen=False))
 
     def fit(self, run: Run) -> Learned:
         """Return the prompts of both towers, the maps folded away."""
@@ -75,8 +81,8 @@ class MaPLe:
         P_0, behind = start_context(run, towers, self.length, self.phrase)
         deep = [normal(run, f"prompt {k}", towers, self.length, towers.text_width) for k in range(1, self.depth)]
         P = [P_0, *deep]
-        F = linear_maps(run, towers, self.depth)
-        goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self.views)
+        F = linear_maps(run, towers, self.depth, copies=self.copies)
+        goal = ImageClasses(run, f"{{context}} {behind} {{label}}.".replace("  ", " "), self.length, self)
 
         def prompts() -> Prompts:
             Q = [torch.nn.functional.linear(p, W, a) for p, (W, a) in zip(P, F, strict=True)]
@@ -95,4 +101,4 @@ class MaPLe:
         named |= {f"F.{k}.{name}": one for k, pair in enumerate(F) for name, one in zip(("W", "a"), pair, strict=True)}
         groups = [Group("prompts and maps", named, self.rate, self.decay)]
         classes = len(goal.signature.classes)
-        return train_classes(goal, self, groups, loss, learned, lambda n: classes + n)
+        return train_classes(goal, self, groups, loss, learned, lambda n: classes + n, seen=False)

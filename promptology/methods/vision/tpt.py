@@ -16,8 +16,8 @@ for Zero-Shot Generalization in Vision-Language Models", NeurIPS 2022, arXiv:220
 Nothing is learned beforehand and no label is used: what is kept is how to adapt, a procedure, and its price is paid in
 every prediction. What differs: vectors of views are computed once (the code encodes them at every step, with the same
 numbers); crops are drawn from the image's own digest and the run's seed, so that no other image plays a part; float32
-without loss scaling; no AugMix, which the code adds to the crops of fine-grained sets. Of a context that depends on the
-image (CoCoOp as a source) what its network gives for the image is tuned.
+without loss scaling; whether crops are mixed (AugMix) is a setting, where the code goes by the data set's name. Of a
+context that depends on the image (CoCoOp as a source) what its network gives for the image is tuned.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class TPT:
     """Weight decay, which draws the context to zero (AdamW's own, code)."""
     flip: float = 0.5
     """Share of crops that is mirrored (code); 0 where left and right mean something."""
+    augmix: bool = False
+    """Whether crops are mixed from chains of mild operations (AugMix), as the code does on fine-grained data sets."""
 
     def plan(self, task: Task) -> Cost:
         """Return nothing: all is done in predictions."""
@@ -69,6 +71,7 @@ class TPT:
         options = {
             "crops": self.views - 1,
             "flip": self.flip,
+            "augmix": self.augmix,
             "confident": self.confident,
             "steps": self.steps,
             "rate": self.rate,

@@ -25,12 +25,12 @@ class Counter:
                 self._of_file = Tokenizer.from_file(str(path))
                 self._of_file.no_truncation()
 
-    def count(self, text: str) -> int | None:
+    def tokens(self, text: str) -> list[int] | None:
         """Return the tokens of a text without special ones; None where the folder has no tokenizer.json."""
         if self._of_file is not None:
-            return len(self._of_file.encode(clean(text), add_special_tokens=False).ids)
+            return list(self._of_file.encode(clean(text), add_special_tokens=False).ids)
         if self._loaded is not None:
-            return len(self._loaded(clean(text), add_special_tokens=False, verbose=False)["input_ids"])
+            return list(self._loaded(clean(text), add_special_tokens=False, verbose=False)["input_ids"])
         return None
 
 

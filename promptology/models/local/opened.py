@@ -93,12 +93,17 @@ class Opened:
         return False
 
     def count_tokens(self, text: str) -> int | None:
-        """Return the tokens of a text, without special ones and without loading the weights; None where unknown."""
+        """Return how many tokens a text has, without special ones; None where unknown. No weights are loaded."""
+        found = self.tokens(text)
+        return None if found is None else len(found)
+
+    def tokens(self, text: str) -> list[int] | None:
+        """Return the tokens of a text, without special ones; None where unknown. No weights are loaded."""
         if self._counter is None:
             from promptology.models.local.counting import Counter
 
             self._counter = Counter(self.folder if self._held is None else tokenizer_of(self._tokenizer))
-        return self._counter.count(text)
+        return self._counter.tokens(text)
 
     @property
     def context(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The simulated model over real HTTP, with an OpenAI-compatible interface: chat, and completions with their echo."""
+"""The simulated model over real HTTP, with an OpenAI-compatible interface: chat, completions with echo, embeddings."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from typing import Any
 from promptology.errors import UsageError
 from promptology.models.cutting import cut
 from promptology.models.simulated.chat import SimulatedChat, count, from_spec, tokens
+from promptology.models.simulated.embedding import embeddings
 from promptology.models.simulated.scoring import text_completion
 
 HEADERS = {"X-Simulated": "true"}
 
 
 def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
-    """Return an aiohttp application: POST /v1/chat/completions and /v1/completions, GET /v1/models, GET /stats."""
+    """Return an aiohttp application: POST /v1/chat/completions, /v1/completions, /v1/embeddings, GET /v1/models, /stats."""
     from aiohttp import web
 
     seen: Counter[str] = Counter()
+    answers = {
+        "/v1/chat/completions": completion,
+        "/v1/completions": text_completion,
+        "/v1/embeddings": embeddings,
+    }
 
     async def complete(request: web.Request) -> web.Response:
-        answer = completion if request.path.endswith("/chat/completions") else text_completion
         try:
             doc = json.loads(await request.text())
-            reply = answer(chat, doc)
+            reply = answers[request.path](chat, doc)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             fault = {"error": {"message": f"malformed request: {error!r}", "type": "invalid_request_error"}}
             return web.json_response(fault, status=400, headers=HEADERS)
@@ -45,8 +50,8 @@ def build_app(chat: SimulatedChat, latency: float = 0.0) -> Any:
         return web.json_response({"requests": seen.total(), "distinct": len(seen), "repeats": repeats})
 
     app = web.Application(client_max_size=64 * 2**20)
-    app.router.add_post("/v1/chat/completions", complete)
-    app.router.add_post("/v1/completions", complete)
+    for path in answers:
+        app.router.add_post(path, complete)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/stats", stats)
     return app

@@ -12,6 +12,8 @@ from torch.nn.functional import linear
 from promptology.errors import ArtifactError, UsageError
 from promptology.injection.towers import Prompts
 from promptology.methods.registry import create
+from promptology.methods.vision.cocoop import SQUEEZE
+from promptology.methods.vision.coop import CoOp
 from promptology.prompts.learned import Learned
 from promptology.prompts.sites import SiteModule, SiteTensors
 from promptology.training.deep_prompts import deep_parts, linear_maps
@@ -20,13 +22,19 @@ from promptology.training.image_classes import ImageClasses, normal
 PHRASE = "a dog for the"  # as many tokens of the tiny tokenizer as words, but for the first
 
 
+class Wide:
+    """The widths of ViT-B/16."""
+
+    text_width, image_width, device = 512, 768, "cpu"
+
+
 def zero_shot(kind, wording):
     run = whitebox.run_of(pictured.task(), pictured.model(kind))
     return create("zero-shot", {"templates": wording}).fit(run)
 
 
-def goal_of(kind, wording="{context} {label}.", length=2):
-    return ImageClasses(whitebox.run_of(pictured.task(), pictured.model(kind)), wording, length)
+def goal_of(kind, wording="{context} {label}.", length=2, course=None):
+    return ImageClasses(whitebox.run_of(pictured.task(), pictured.model(kind)), wording, length, course)
 
 
 def tokens(kind, text):
@@ -113,6 +121,11 @@ def test_gradients_of_maple_are_those_of_ivlp_and_those_of_images_through_the_ma
     for k in range(depth):
         through = apart[depth + k] @ maps[k][0]
         assert torch.allclose(coupled[k], apart[k] + through, atol=1e-6) and float(through.detach().abs().max()) > 1e-5
+    # Without the gradient through images and with maps that stay, it is deep language prompting beside fixed tokens.
+    cut = loss([linear(p, w, a).detach() for p, (w, a) in zip(texts, maps, strict=True)])
+    every = torch.autograd.grad(cut, [*texts, *(one for pair in maps for one in pair)], allow_unused=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(every[:depth], apart[:depth], strict=True))
+    assert not any(one is not None for one in every[depth:])
 
 
 @pytest.mark.parametrize("kind", pictured.KINDS)
@@ -143,13 +156,31 @@ def test_folding_the_maps_away_changes_no_bit(kind):
     assert np.allclose(found, logits, atol=1e-4)
 
 
-def test_maps_have_the_papers_size_and_start_as_its_code_starts_them():
-    class Wide:
-        text_width, image_width, device = 512, 768, "cpu"
+@pytest.mark.parametrize(("depth", "count"), [(9, 3_555_072), (3, 1_185_024)])
+def test_maple_trains_as_many_numbers_as_the_papers(depth, count):
+    maps = linear_maps(whitebox.run_of(pictured.task(), pictured.model("clip")), Wide, depth)
+    assert depth * 2 * 512 + sum(one.numel() for pair in maps for one in pair) == count
 
+
+def test_cocoop_trains_as_many_numbers_as_the_papers():
+    learned = pictured.fitted("clip", "cocoop", epochs=0.0, phrase="")
+    (net,) = [p for p in learned.parts if isinstance(p, SiteModule)]
+    (context,) = [p for p in learned.parts if isinstance(p, SiteTensors)]
+    d, width = pictured.model("clip").towers().dimension, pictured.model("clip").towers().text_width
+    inner = d // SQUEEZE
+    assert {name: value.shape for name, value in net.arrays.items()} == {
+        "down": (inner, d),
+        "down_bias": (inner,),
+        "up": (width, inner),
+        "up_bias": (width,),
+    } and context.values.shape == (4, width)
+    d = width = 512  # ViT-B/16
+    assert 4 * width + (d * 32 + 32) + (32 * width + width) == 35_360 and d // SQUEEZE == 32
+
+
+def test_maps_start_as_the_papers_code_starts_them():
     run = whitebox.run_of(pictured.task(), pictured.model("clip"))
     maps = linear_maps(run, Wide, 9)
-    assert 9 * 2 * 512 + sum(one.numel() for pair in maps for one in pair) == 3_555_072
     bound = 1 / np.sqrt(512)
     for pair in maps:
         for one in pair:
@@ -200,6 +231,9 @@ def test_settings_that_cannot_be_are_one_line():
         ("coop", {"length": 1, "position": "middle", "phrase": ""}, "has no middle"),
         ("coop", {"length": 40, "phrase": ""}, "leave no room"),
         ("coop", {"views": -1}, "views is -1"),
+        ("coop", {"views": 2, "fresh": True}, "views is 2, and fresh draws a new one for every epoch"),
+        ("coop", {"flip": 1.5}, "flip is 1.5"),
+        ("cocoop", {"constant": True, "fresh": True}, "fresh views have no vectors that stay"),
         ("coop", {"epochs": -1.0}, "epochs -1.0"),
         ("coop", {"optimizer": "adagrad"}, "unknown optimizer 'adagrad'"),
         ("ivlp", {"length": 0, "image_length": 0, "depth": 1}, "one of them must be 1 or more"),
@@ -218,16 +252,53 @@ def test_a_context_longer_than_its_phrase_starts_at_random_and_says_so():
     assert 0.01 < next(p for p in learned.parts if p.kind == "tensors").values.std() < 0.03
 
 
-def test_random_views_are_drawn_once_and_stand_for_the_images():
-    goal = goal_of("clip")
-    views = ImageClasses(whitebox.run_of(pictured.task(), pictured.model("clip")), "{context} {label}.", 2, views=3)
-    assert len(views.shown) == 36 and views.gold.tolist() == [g for g in goal.gold.tolist() for _ in range(3)]
-    again = ImageClasses(whitebox.run_of(pictured.task(), pictured.model("clip")), "{context} {label}.", 2, views=3)
-    assert torch.equal(views.pixels([0, 1, 2]), again.pixels([0, 1, 2]))
-    assert not torch.equal(views.pixels([0]), views.pixels([1]))
+def test_random_views_are_drawn_once_and_stand_for_the_images_in_turn():
+    views, again, fresh = (goal_of("clip", course=CoOp(**given)) for given in [{"views": 3}] * 2 + [{"fresh": True}])
+    assert torch.equal(views.pixels([0, 12, 24]), again.pixels([0, 12, 24]))
+    assert not torch.equal(views.pixels([0]), views.pixels([12]))
     with torch.no_grad():
         own = views.towers.images(views.pixels(range(36)))
-    assert torch.allclose(views.features, own, atol=1e-5)
+    assert torch.allclose(views.features, own, atol=1e-5) and len(views.features) == 36
+    assert [views.numbers([1, 5], epoch) for epoch in (0, 2, 3)] == [[1, 5], [25, 29], [1, 5]]
+    assert fresh.numbers([1, 5], 7) == [7 * 12 + 1, 7 * 12 + 5]
+    assert torch.equal(fresh.pixels([12, 25]), views.pixels([12, 25]))
+    assert torch.allclose(fresh.seen([12, 25]), views.seen([12, 25]), atol=1e-5)
+    with pytest.raises(UsageError, match="no vectors that stay"):
+        _ = fresh.features
+
+
+@pytest.mark.parametrize("kind", pictured.KINDS)
+@pytest.mark.parametrize("slug", ["coop", "cocoop", "ivlp", "maple"])
+def test_fresh_views_learn_what_as_many_kept_views_as_epochs_do(kind, slug, monkeypatch):
+    seen = pictured.Losses(monkeypatch)
+    settings = {"epochs": 3.0, "batch": 5, "rate": 0.1, "phrase": "", "flip": 0.3}
+    settings |= {"depth": 2} if slug in ("ivlp", "maple") else {}
+    settings |= {"image_length": 0} if slug == "ivlp" else {}
+    kept = pictured.arrays(pictured.fitted(kind, slug, views=3, **settings))
+    fresh = pictured.arrays(pictured.fitted(kind, slug, fresh=True, **settings))
+    assert seen.found[0] == pytest.approx(seen.found[1], abs=1e-5) and len(seen.found[0]) == 6
+    assert all(np.allclose(kept[name], fresh[name], atol=1e-5) for name in kept)
+    pictured.fitted(kind, slug, **settings)
+    assert seen.found[2] != pytest.approx(seen.found[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("slug", ["coop", "cocoop", "ivlp", "maple"])
+@pytest.mark.parametrize("seen", [{}, {"views": 2}, {"fresh": True}])
+def test_what_is_planned_is_what_is_charged(slug, seen):
+    settings = {"epochs": 2.0, "batch": 5, "phrase": "", **seen}
+    settings |= {"depth": 2} if slug in ("ivlp", "maple") else {}
+    for more in [{}, {"length": 0}, {"image_length": 0}] if slug == "ivlp" else [{}]:
+        run, method = whitebox.run_of(pictured.task(), pictured.model("clip")), create(slug, {**settings, **more})
+        method.fit(run)
+        assert run.meter.charged.passes == method.plan(run.task).passes
+
+
+def test_a_course_of_one_epoch_says_that_it_hardly_moves():
+    for epochs, said in ((1.0, True), (2.0, False)):
+        run = whitebox.run_of(pictured.task(), pictured.model("clip"))
+        create("coop", {"epochs": epochs, "phrase": ""}).fit(run)
+        notes = [note for note in run.warnings if "all steps are of the first epoch" in note]
+        assert bool(notes) is said
 
 
 def test_a_class_name_that_does_not_fit_behind_the_context_is_refused():

@@ -50,9 +50,8 @@ class Loop:
     def train(self, parameters, loss):
         """Return the losses of all steps; the parameters end where the loop leaves them."""
         n, seed = len(self.task.train), 0
-        batches = Batches(
-            list(range(n)), BATCH, whitebox.run_of(self.task, pictured.model("clip"), seed).rng("batches")
-        )
+        rng = whitebox.run_of(self.task, pictured.model("clip"), seed).rng("batches")
+        batches = Batches(list(range(n)), BATCH, rng, drop_last=True)
         optimizer = torch.optim.SGD(parameters, lr=RATE, momentum=0.9, weight_decay=5e-4)
         per_epoch, losses = n // BATCH, []
         for k in range(round(EPOCHS * per_epoch)):

@@ -51,7 +51,7 @@ def test_the_papers_settings_are_the_defaults():
     def options(slug):
         return create(slug).fit(run_of()).part(Procedure).options
 
-    both = {"rate": 0.005, "decay": 0.01, "flip": 0.5}
+    both = {"rate": 0.005, "decay": 0.01, "flip": 0.5, "augmix": False}
     assert options("tpt") == {**both, "crops": 63, "confident": 0.1, "steps": 1, "seed": options("tpt")["seed"]}
     wanted = {**both, "crops": 64, "generated": 63, "faithful": 0.8, "similarity": "image", "confident": 0.3}
     assert options("difftpt") == {**wanted, "steps": 4, "seed": options("tpt")["seed"]}
@@ -74,6 +74,8 @@ def test_what_coop_and_cocoop_learned_is_a_start():
     for slug, settings in (
         ("coop", {"epochs": 2.0, "rate": 0.1}),
         ("coop", {"epochs": 1.0, "own": True}),
+        ("coop", {"epochs": 2.0, "rate": 0.1, "position": "front", "phrase": ""}),
+        ("coop", {"epochs": 2.0, "rate": 0.1, "position": "middle", "phrase": ""}),
         ("cocoop", {"epochs": 0.0}),
     ):
         source = pictured.fitted("clip", slug, **settings)
