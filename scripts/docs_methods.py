@@ -63,15 +63,16 @@ EXAMPLES = {
 }
 """A task, a model that comes with the package and a budget, for each access; the first that a method takes counts."""
 CLOZE = "wordland:season?train=20&validation=20&unlabeled=300", "zoo:word-mlm", "60000passes"
-OWN: dict[str, tuple[str, str, str]] = {"cloze-tuning": CLOZE, "list": CLOZE}
+OWN: dict[str, tuple[str, str, str]] = {"cloze-tuning": CLOZE, "list": CLOZE, "pet": CLOZE}
 """The same for methods that take models of one kind only."""
 SMALLER = {
     **{"ivlp": {"depth": 3}, "maple": {"depth": 3}},
     **{"cloze-tuning": {"steps": 100}, "list": {"rounds": 1, "steps": 150}},
+    "pet": {"repetitions": 1, "student_steps": 300},
 }
 """Settings of an example, where the defaults would take minutes or are for larger models than come with the package."""
 
-HELPERS = {"policy": ("zoo:word-t5", 'pt.model("zoo:word-t5")'), "views": ("pictures:vary", "vary")}
+HELPERS = {"policy": ("zoo:word-t5", 'pt.model("zoo:word-t5")'), "views": ("variations:vary", "vary")}
 """What an example gives as a helper that a method needs: on the command line, and in Python."""
 VARY = """from PIL import ImageOps
 
@@ -201,7 +202,7 @@ def example(card: Card) -> list[str]:
     else:
         lines[-1] += f" --budget {budget}"
     given += f'    helpers={{"{helper}": {HELPERS[helper][1]}}},\n' if helper else ""
-    imported = "from pictures import vary\n\n" if helper == "views" else ""
+    imported = "from variations import vary\n\n" if helper == "views" else ""
     code = f"""{imported}import promptology as pt
 
 task = pt.load_task("{task}")
@@ -217,7 +218,7 @@ print(result.evidence)"""
         "generates": f"{chat}:",
         "embeds": "With MiniLM, which comes with the extra `demo`:",
     }.get(access, "With an [embedded model](../zoo.md), which needs the extra `local`:")
-    file = [f'```python title="pictures.py"\n{VARY}\n```'] if helper == "views" else []
+    file = [f'```python title="variations.py"\n{VARY}\n```'] if helper == "views" else []
     return [about, *file, fence("console", "$ " + "\n".join(lines)), fence("python", code)]
 
 
