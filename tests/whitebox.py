@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 
 import promptology as pt
 from promptology.models.access import offers
+from promptology.predict import bind
 from promptology.run.engine import Run
 from promptology.run.handles import Handle
 from promptology.run.meter import Meter
@@ -62,3 +67,20 @@ def untouched(model, before):
     still = all(not p.requires_grad and p.grad is None for p in net.parameters())
     hooks = any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     return same and still and not net.training and not hooks
+
+
+APPLIED = """
+import json, sys, promptology as pt
+found = pt.load(sys.argv[1]).bind(pt.model("hf:" + sys.argv[2])).predict(json.loads(sys.argv[3]))
+print(json.dumps([found.outputs, found.scores.tolist()]))
+"""
+
+
+def same_in_a_fresh_process(learned, model, folder, texts, place):
+    """Save a prompt at a place, and check that another process with the model's folder predicts what this one does."""
+    learned.save(place)
+    asked = [sys.executable, "-c", APPLIED, str(place), str(folder), json.dumps(texts)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    here, (outputs, scores) = bind(learned, model).predict(texts), json.loads(done.stdout)
+    assert outputs == here.outputs
+    np.testing.assert_allclose(scores, here.scores, atol=1e-5)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tiny
 import torch
 import transformers
-from whitebox import WORDS, many_classes, one_class, run_of, untouched, weights_of
+from whitebox import WORDS, many_classes, one_class, run_of, same_in_a_fresh_process, untouched, weights_of
 
 import promptology as pt
 from promptology.errors import ArtifactError, UsageError
@@ -236,21 +233,7 @@ def test_saved_it_predicts_the_same_in_a_fresh_process(folders, tmp_path, bert):
         fit(bert, words="parcel|order,slow,invoice,card", aggregate="words"),
         ["a parcel", "my card is lost"],
     )
-    learned.save(tmp_path / "prompt")
-    code = (
-        "import json, sys, promptology as pt\n"
-        "found = pt.load(sys.argv[1]).bind(pt.model('hf:' + sys.argv[2])).predict(json.loads(sys.argv[3]))\n"
-        "print(json.dumps([found.outputs, found.scores.tolist()]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "prompt"), str(folders["bert"]), json.dumps(texts)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    here, (outputs, scores) = bind(learned, bert).predict(texts), json.loads(done.stdout)
-    assert outputs == here.outputs
-    np.testing.assert_allclose(scores, here.scores, atol=1e-5)
+    same_in_a_fresh_process(learned, bert, folders["bert"], texts, tmp_path / "prompt")
 
 
 def test_texts_beyond_the_context_keep_template_and_mask(bert):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tiny
 import torch
-from whitebox import WORDS, one_class, run_of, untouched, weights_of
+from whitebox import WORDS, one_class, run_of, same_in_a_fresh_process, untouched, weights_of
 
 import promptology as pt
 from promptology.errors import UsageError
@@ -162,22 +158,8 @@ def test_where_the_budget_ends_a_model_of_one_pattern_is_kept(bert):
 
 def test_saved_it_predicts_the_same_in_a_fresh_process(folders, bert, tmp_path):
     learned, run = fit(bert)
-    learned.save(tmp_path / "prompt")
     texts = [i.inputs["text"] for i in run.task.test]
-    code = (
-        "import json, sys, promptology as pt\n"
-        "found = pt.load(sys.argv[1]).bind(pt.model('hf:' + sys.argv[2])).predict(json.loads(sys.argv[3]))\n"
-        "print(json.dumps([found.outputs, found.scores.tolist()]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "prompt"), str(folders["bert"]), json.dumps(texts)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    here, (outputs, scores) = bind(learned, bert).predict(texts), json.loads(done.stdout)
-    assert outputs == here.outputs
-    np.testing.assert_allclose(scores, here.scores, atol=1e-5)
+    same_in_a_fresh_process(learned, bert, folders["bert"], texts, tmp_path / "prompt")
 
 
 def test_the_classifier_is_read_as_it_was_trained(bert):
