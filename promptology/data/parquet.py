@@ -17,7 +17,8 @@ def read_parquet(path: Path) -> Table:
     parquet = require("pyarrow.parquet", "data", f"the Parquet file {path}")
     try:
         with path.open("rb") as file:
-            table = parquet.ParquetFile(file).read()
+            # By this thread alone: one of its pool that still ends as the process ends aborts it.
+            table = parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except Exception as error:  # pyarrow raises its own, OSError and ValueError, by what is broken
